@@ -1,0 +1,128 @@
+"""DXConfig: every choice that fixes a dx model, and the presets under which the source document named them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+Attention = Literal['smooth_softmax', 'sigmoid', 'none', 'softmax']
+Norm = Literal['merged', 'none', 'per_degree']
+Envelope = Literal['bump', 'quartic', 'polynomial']
+
+
+class DXDefectWarning(UserWarning):
+    """The chosen settings have a known defect; they exist to reproduce it."""
+
+
+@dataclass(frozen=True)
+class DXConfig:
+    """Settings of a :class:`~aiida_mlfc.core.potentials.dx.model.DXModel`.
+
+    Sound choices are the defaults. ``attention='softmax'`` jumps in energy when an edge crosses the cutoff,
+    ``norm='per_degree'`` makes the Hessian of a symmetric crystal 10^6 too large: both warn.
+    """
+
+    #: atomic numbers the model knows; their order is the order of the columns of ``atom_types``
+    species: tuple[int, ...]
+    #: features per component; multiple of ``n_heads``
+    channels: int = 48
+    #: attention blocks; the range of the energy is ``(n_layers + 1) * cutoff``
+    n_layers: int = 2
+    n_heads: int = 4
+    #: features per head from which the attention score is made
+    attention_channels: int = 8
+    #: Å
+    cutoff: float = 5.0
+    #: radial basis functions
+    n_radial: int = 10
+    #: width of the radial networks
+    radial_width: int = 64
+    #: channels of the type embedding in the edge features
+    type_channels: int = 16
+    #: second tensor product inside the attention (Equiformer's "nonlinear" message)
+    nonlinear: bool = True
+    attention: Attention = 'smooth_softmax'
+    norm: Norm = 'merged'
+    envelope: Envelope = 'bump'
+    #: average number of neighbours in training, a constant of the model
+    average_neighbours: float = 40.0
+    #: multiplies the atomic energies, eV
+    energy_scale: float = 1.0
+    #: how atomic energies become an energy; only the sum is extensive
+    readout: Literal['sum'] = 'sum'
+    #: recompute blocks in the backward pass instead of keeping them
+    checkpoint_blocks: bool = False
+    #: name of the preset the settings came from
+    variant: str = field(default='v4')
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'species', tuple(int(z) for z in self.species))
+        if not self.species or len(set(self.species)) != len(self.species):
+            raise ValueError(f'species: wanted distinct atomic numbers, at least one, got {self.species}')
+        if self.channels % self.n_heads:
+            raise ValueError(f'channels: got {self.channels}, wanted a multiple of n_heads={self.n_heads}')
+        if self.cutoff <= 0:
+            raise ValueError(f'cutoff: got {self.cutoff} Å, wanted a positive radius')
+        if self.readout != 'sum':
+            raise ValueError(
+                f"readout: got {self.readout!r}, wanted 'sum': a mean is not extensive, force constants would scale as 1/N"
+            )
+        for name, allowed in (
+            ('attention', ('smooth_softmax', 'sigmoid', 'none', 'softmax')),
+            ('norm', ('merged', 'none', 'per_degree')),
+            ('envelope', ('bump', 'quartic', 'polynomial')),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f'{name}: got {getattr(self, name)!r}, wanted one of {", ".join(allowed)}')
+        if self.attention == 'softmax':
+            warnings.warn(
+                "attention='softmax' has no envelope inside the softmax: the energy jumps when an edge crosses the "
+                "cutoff. Use 'smooth_softmax'.", DXDefectWarning, stacklevel=3)
+        if self.norm == 'per_degree':
+            warnings.warn(
+                "norm='per_degree' divides by features that vanish by symmetry: Hessians of perfect crystals are wrong "
+                "by orders of magnitude. Use 'merged'.", DXDefectWarning, stacklevel=3)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as stored in a checkpoint."""
+        return asdict(self) | {'species': list(self.species)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DXConfig:
+        """The inverse of :meth:`to_dict`; an unknown key raises a ``ValueError``."""
+        unknown = set(values) - set(cls.__dataclass_fields__)
+        if unknown:
+            raise ValueError(f'unknown dx settings {sorted(unknown)}: was the checkpoint written by a newer version?')
+        return cls(**{**values, 'species': tuple(values['species'])})
+
+
+#: What each variant of the source document means here.
+#: v1: plain softmax and a norm per degree; only to reproduce its defects. v2: no attention, messages summed and divided
+#: by the root of the average number of neighbours (its mean over atoms is refused). v3: v1 with blocks recomputed in the
+#: backward pass, same weights. v4: smooth attention, merged norm; the default.
+_PRESETS: dict[str, dict[str, Any]] = {
+    'v1': {'attention': 'softmax', 'norm': 'per_degree', 'envelope': 'polynomial'},
+    'v2': {'attention': 'none'},
+    'v3': {'attention': 'softmax', 'norm': 'per_degree', 'envelope': 'polynomial', 'checkpoint_blocks': True},
+    'v4': {},
+}
+_SOURCE_NAME = 'graph_attention_transformer_nonlinear_l2_e3_noNorm_dx'
+
+
+def preset(name: str, species: tuple[int, ...], **changes: Any) -> DXConfig:
+    """Settings by the source document's name.
+
+    :param name: ``v1`` to ``v4``, or ``graph_attention_transformer_nonlinear_l2_e3_noNorm_dx[_v2|_v3|_v4]``.
+    :param species: atomic numbers the model is to know.
+    :raises ValueError: if there is no such preset.
+    """
+    short = name.removeprefix(_SOURCE_NAME).removeprefix('_') or 'v1'
+    if short not in _PRESETS:
+        raise ValueError(f'preset: got {name!r}, wanted one of {", ".join(_PRESETS)}')
+    return DXConfig(**{'species': species, 'variant': short, **_PRESETS[short], **changes})
+
+
+def recomputed(config: DXConfig) -> DXConfig:
+    """The same model with blocks recomputed in the backward pass: less memory, more time, same numbers."""
+    return replace(config, checkpoint_blocks=True)

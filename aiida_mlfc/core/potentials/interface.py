@@ -1,0 +1,44 @@
+"""EnergyModel: the hourglass. Models stand on it from one side, derivatives from the other."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
+
+
+class EnergyModel(nn.Module, ABC):
+    """A scalar, extensive energy, C2-smooth in positions and cell; a subclass provides :meth:`forward`.
+
+    Nothing in a model detaches, takes an argmax, clamps an angle or leaves torch, and whatever an atom learns from
+    another crosses through ``graph.neighbours``: on these two rules all derivatives stand.
+    """
+
+    #: radius within which atoms see each other directly, Å
+    cutoff: float
+    #: number of times a neighbour's features are read
+    n_message_layers: int
+    #: largest distance at which one atom can change the energy of another, Å
+    interaction_range: float
+    #: atomic numbers, in the order of the columns of ``graph.atom_types``
+    species: tuple[int, ...]
+    #: the model card: training data with hashes, licence, citation, limits of validity
+    metadata: dict[str, Any]
+
+    @abstractmethod
+    def forward(self, graph: AtomGraph) -> Tensor:
+        """Energies of the systems of ``graph``, shape ``(n_systems,)``, eV."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the parameters, and so of every graph the model takes."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return next(self.parameters()).device

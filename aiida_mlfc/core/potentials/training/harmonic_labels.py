@@ -1,0 +1,88 @@
+"""Exact force labels at any displacement: -Φ u on the smallest commensurate cells of a reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import spglib
+import torch
+
+from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
+from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
+from aiida_mlfc.core.potentials.training.references import Reference
+from aiida_mlfc.core.structures.sublattices import FoldedCell, commensurate_qpoints, fold, irreducible_qpoints
+from aiida_mlfc.core.units import FREQUENCY_FACTOR_THZ
+
+#: root mean square of the random displacements, Å
+DISPLACEMENT = 0.01
+#: graphs are built once with this margin (Å), so that displaced atoms lose no neighbour
+SKIN = 0.12
+#: below these frequencies (THz) soft modes are not drawn larger still
+FLOORS = {'half': 0.5, 'full': 1.5}
+
+
+@dataclass
+class HarmonicCell:
+    """A folded cell ready to give labelled batches.
+
+    :param weights: how the residual of each kind of displacement is made dimensionless, see :meth:`draw`.
+    """
+
+    graph: AtomGraph
+    hessian: np.ndarray
+    root_masses: np.ndarray
+    generators: dict[str, np.ndarray]
+    norms: dict[str, float]
+
+    def draw(self, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A random displacement with its exact forces.
+
+        ``white``: every coordinate alike, residual in units of the rms force. ``half``: u = M^-1/2 D^-1/2 ξ with the
+        residual weighted by M^-1/2, so that the loss is an error of frequencies. ``full``: u = M^-1/2 D^-1 ξ, relative
+        errors of squared frequencies: soft modes count like hard ones.
+
+        :return: displacements ``(n, 3)`` in Å, forces ``(n, 3)`` in eV/Å, factors ``(n, 3)`` on the residual.
+        """
+        random = rng.standard_normal(self.hessian.shape[0])
+        u = self.generators[kind] @ random
+        scale = DISPLACEMENT / np.sqrt(np.mean(u * u))
+        u = u * scale
+        factors = np.full_like(u, 1 / (self.norms[kind] * scale))
+        if kind != 'white':
+            factors = factors / self.root_masses
+        return u.reshape(-1, 3), -(self.hessian @ u).reshape(-1, 3), factors.reshape(-1, 3)
+
+
+def _prepare(cell: FoldedCell, cutoff: float, species: tuple[int, ...]) -> HarmonicCell:
+    n = len(cell.atoms)
+    hessian = cell.force_constants.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)
+    hessian = (hessian + hessian.T) / 2
+    root_masses = np.repeat(np.sqrt(cell.atoms.get_masses()), 3)
+    eigenvalues, vectors = np.linalg.eigh(hessian / np.outer(root_masses, root_masses))
+    # rigid translations carry no force; they are the modes nearest to zero
+    inner = np.sort(np.argsort(np.abs(eigenvalues))[3:])
+    values, modes = np.abs(eigenvalues[inner]), vectors[:, inner]
+    generators, norms = {'white': np.eye(3 * n)}, {'white': float(np.sqrt(np.mean(hessian**2) * 3 * n))}
+    for kind, power in (('half', -0.5), ('full', -1.0)):
+        floor = (FLOORS[kind] / FREQUENCY_FACTOR_THZ) ** 2
+        drawn = np.maximum(values, floor) ** power
+        generators[kind] = (modes * drawn) @ modes.T / root_masses[:, None]
+        norms[kind] = float(np.sqrt(np.sum((values * drawn) ** 2) / (3 * n)))
+    graph = build_graph(cell.atoms, cutoff + SKIN, species, dtype=torch.float32)
+    return HarmonicCell(graph, hessian, root_masses, generators, norms)
+
+
+def harmonic_cells(reference: Reference, cutoff: float, species: tuple[int, ...]) -> list[HarmonicCell]:
+    """One folded cell for every star of commensurate q-points of the reference.
+
+    :param cutoff: of the model, Å.
+    :param species: atomic numbers in the model's order.
+    """
+    primitive = reference.primitive
+    matrix = np.rint(np.array(reference.supercell.cell) @ np.linalg.inv(np.array(primitive.cell)))
+    spglib_cell = (np.array(primitive.cell), primitive.get_scaled_positions(), primitive.numbers)
+    rotations = spglib.get_symmetry_dataset(spglib_cell, symprec=1e-4).rotations
+    force_constants = reference.force_constants()
+    qpoints = irreducible_qpoints(commensurate_qpoints(matrix), rotations)
+    return [_prepare(fold(reference.supercell, force_constants, primitive, q), cutoff, species) for q in qpoints]

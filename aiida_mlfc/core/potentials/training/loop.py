@@ -1,0 +1,194 @@
+"""The training loop: harmonic cells of every material in each step, real supercells now and then, checkpoints, resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces_stress
+from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
+from aiida_mlfc.core.potentials.graphs.batching import concatenate
+from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
+from aiida_mlfc.core.potentials.interface import EnergyModel
+from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT, SKIN, HarmonicCell, harmonic_cells
+from aiida_mlfc.core.potentials.training.recipe import Recipe
+from aiida_mlfc.core.potentials.training.references import Reference
+
+
+@dataclass
+class Material:
+    """One reference, prepared: folded cells, the perfect supercell's graph, and the configurations to learn from."""
+
+    name: str
+    cells: list[HarmonicCell]
+    supercell: AtomGraph
+    displacements: Tensor
+    forces: Tensor
+
+    @property
+    def force_scale(self) -> float:
+        """Root mean square force of random displacements of ``DISPLACEMENT``, eV/Å."""
+        return self.cells[0].norms['white'] * DISPLACEMENT
+
+
+def prepare(reference: Reference, model: EnergyModel) -> Material:
+    """Fold, build graphs, and keep the configurations as tensors."""
+    real = {'dtype': model.dtype, 'device': model.device}
+    return Material(
+        reference.name,
+        harmonic_cells(reference, model.cutoff, model.species),
+        build_graph(reference.supercell, model.cutoff + SKIN, model.species, model.dtype, model.device),
+        torch.as_tensor(reference.displacements, **real),
+        torch.as_tensor(reference.forces, **real),
+    )
+
+
+@dataclass
+class Batch:
+    """A concatenated graph, force labels, factors that make residuals dimensionless, and systems whose stress is zero."""
+
+    graph: AtomGraph
+    forces: Tensor
+    factors: Tensor
+    n_undisplaced: int
+
+
+def draw_batch(materials: list[Material], recipe: Recipe, rng: np.random.Generator, model: EnergyModel) -> Batch:
+    """One random folded cell of every material, some undisplaced primitive cells, perhaps one DFT supercell."""
+    graphs: list[AtomGraph] = []
+    forces: list[Tensor] = []
+    factors: list[Tensor] = []
+
+    def tensor(x: np.ndarray) -> Tensor:
+        return torch.as_tensor(x, dtype=model.dtype, device=model.device)
+
+    n_undisplaced = min(recipe.n_undisplaced, len(materials))
+    for k in rng.choice(len(materials), n_undisplaced, replace=False):
+        graph = materials[k].cells[0].graph.to(model.dtype, model.device)
+        graphs.append(graph)
+        forces.append(torch.zeros_like(graph.positions))
+        factors.append(torch.full_like(graph.positions, 1 / materials[k].force_scale))
+    shares = np.array([recipe.white, recipe.half, recipe.full])
+    for material in materials:
+        cell = material.cells[rng.integers(len(material.cells))]
+        kind = ('white', 'half', 'full')[rng.choice(3, p=shares / shares.sum())]
+        u, force, factor = cell.draw(kind, rng)
+        if kind == 'full':
+            factor = factor * math.sqrt(recipe.full_weight)
+        graph = cell.graph.to(model.dtype, model.device)
+        graphs.append(graph.with_positions(graph.positions + tensor(u)))
+        forces.append(tensor(force))
+        factors.append(tensor(factor))
+    if rng.random() < recipe.supercell_share:
+        material = materials[rng.integers(len(materials))]
+        k = int(rng.integers(len(material.forces)))
+        graphs.append(material.supercell.with_positions(material.supercell.positions + material.displacements[k]))
+        forces.append(material.forces[k])
+        factors.append(torch.full_like(forces[-1], 1 / float(material.forces[k].square().mean().sqrt())))
+    return Batch(concatenate(graphs), torch.cat(forces), torch.cat(factors), n_undisplaced)
+
+
+def loss_terms(model: EnergyModel, batch: Batch, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean over displaced systems of the mean squared residual, the same at rest, and the stress penalty."""
+    _, forces, stress = energy_forces_stress(model, batch.graph, create_graph=True)
+    squares = ((forces - batch.forces) * batch.factors).square().mean(dim=1)
+    counts = batch.graph.sum_to_systems(torch.ones_like(squares))
+    by_system = batch.graph.sum_to_systems(squares) / counts
+    at_rest = by_system[: batch.n_undisplaced].mean() if batch.n_undisplaced else by_system.new_zeros(())
+    pressure = recipe.stress_weight * stress[: batch.n_undisplaced].square().sum(dim=(1, 2)).mean()
+    return by_system[batch.n_undisplaced:].mean(), at_rest, pressure
+
+
+class Trainer:
+    """Owns model, optimiser, averaged weights and the random stream; saves all of them, so a resumed run continues."""
+
+    def __init__(self, model: EnergyModel, materials: list[Material], recipe: Recipe, folder: Path) -> None:
+        self.model, self.materials, self.recipe, self.folder = model, materials, recipe, Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        matrices = [p for p in model.parameters() if p.ndim > 1]
+        others = [p for p in model.parameters() if p.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [{'params': matrices, 'weight_decay': recipe.weight_decay}, {'params': others, 'weight_decay': 0.0}],
+            lr=recipe.learning_rate, betas=recipe.betas,
+        )
+        self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        self.rng = np.random.default_rng(recipe.seed)
+        self.step, self.seconds = 0, 0.0
+        if self.checkpoint.exists():
+            self._restore()
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / 'training_state.pt'
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then a cosine to zero at the last step."""
+        if self.step < self.recipe.warm_up:
+            return self.recipe.learning_rate * (self.step + 1) / self.recipe.warm_up
+        fraction = (self.step - self.recipe.warm_up) / max(1, self.recipe.n_steps - self.recipe.warm_up)
+        return self.recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))
+
+    def run(self, report: Callable[[dict[str, float]], None] | None = None) -> None:
+        """Train up to ``n_steps``; afterwards the model holds the averaged weights."""
+        started = saved = time.monotonic()
+        before = self.seconds
+        sums = np.zeros(3)
+        while self.step < self.recipe.n_steps:
+            for group in self.optimiser.param_groups:
+                group['lr'] = self.learning_rate()
+            terms = loss_terms(self.model, draw_batch(self.materials, self.recipe, self.rng, self.model), self.recipe)
+            loss = sum(terms)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+            if not torch.isfinite(loss):
+                raise FloatingPointError(f'the loss is {loss.item()} at step {self.step}: lower the learning rate')
+            self.optimiser.step()
+            self.step += 1
+            self._update_average()
+            self.seconds = before + time.monotonic() - started
+            sums += [float(t.detach()) for t in terms]
+            if self.step % 50 == 0 or self.step == self.recipe.n_steps:
+                if report is not None:
+                    displaced, at_rest, pressure = sums / 50
+                    report({'step': self.step, 'seconds': self.seconds, 'displaced': displaced, 'at_rest': at_rest,
+                            'stress': pressure, 'learning_rate': self.learning_rate()})
+                sums[:] = 0
+            if time.monotonic() - saved > self.recipe.checkpoint_interval:
+                self._save()
+                saved = time.monotonic()
+        self._save()
+        self.model.load_state_dict(self.average)
+
+    def _update_average(self) -> None:
+        # The average forgets its random start faster than a fixed decay would.
+        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
+        for name, value in self.model.state_dict().items():
+            self.average[name].lerp_(value, 1 - decay)
+
+    def _save(self) -> None:
+        state = {'step': self.step, 'seconds': self.seconds, 'model': self.model.state_dict(), 'average': self.average,
+                 'optimiser': self.optimiser.state_dict(), 'rng': json.dumps(self.rng.bit_generator.state),
+                 'recipe': json.dumps(self.recipe.to_dict())}
+        partial = self.checkpoint.with_suffix('.partial')
+        torch.save(state, partial)
+        os.replace(partial, self.checkpoint)
+
+    def _restore(self) -> None:
+        state = torch.load(self.checkpoint, weights_only=True, map_location=self.model.device)
+        if json.loads(state['recipe']) != self.recipe.to_dict():
+            raise ValueError(f'{self.checkpoint} was written with another recipe: remove it, or train in another folder')
+        self.model.load_state_dict(state['model'])
+        self.average = state['average']
+        self.optimiser.load_state_dict(state['optimiser'])
+        self.rng.bit_generator.state = json.loads(state['rng'])
+        self.step, self.seconds = state['step'], state['seconds']

@@ -1,0 +1,124 @@
+"""DFT force sets on disk: perfect supercell, displacements, forces; split into what is learned and what is held back."""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import phonopy
+from ase import Atoms
+from ase.io import read
+from symfc import Symfc
+
+from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
+
+#: displacements above this (Å) make a second-order fit too crude; third order is fitted along with it
+HARMONIC_DISPLACEMENT = 0.035
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A perfect supercell with displaced configurations and their DFT forces.
+
+    :param supercell: perfect supercell, ``n_super`` atoms.
+    :param primitive: its primitive cell.
+    :param displacements: shape ``(n_configs, n_super, 3)``, Å.
+    :param forces: shape ``(n_configs, n_super, 3)``, eV/Å.
+    :param born: phonopy's ``nac_params`` where the source has them.
+    :param source: provenance: name, licence, repository, commit, sha256 of the source files.
+    """
+
+    name: str
+    supercell: Atoms
+    primitive: Atoms
+    displacements: np.ndarray
+    forces: np.ndarray
+    born: dict[str, Any] | None
+    source: dict[str, Any]
+
+    def part(self, start: int, step: int = 2) -> Reference:
+        """Every ``step``-th configuration from ``start`` on: 0 is learned from, 1 is held back."""
+        chosen = slice(start, None, step)
+        return Reference(self.name, self.supercell, self.primitive, self.displacements[chosen], self.forces[chosen],
+                         self.born, self.source)
+
+    def force_constants(self) -> np.ndarray:
+        """Least-squares force constants with symmetry and sum rules imposed by symfc.
+
+        :return: shape ``(n_super, n_super, 3, 3)``, eV/Å².
+        """
+        order = 3 if np.linalg.norm(self.displacements, axis=2).max() > HARMONIC_DISPLACEMENT else 2
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            fit = Symfc(to_phonopy(self.supercell), displacements=self.displacements, forces=self.forces)
+            fit.run(max_order=order, is_compact_fc=False)
+        return np.asarray(fit.force_constants[2])
+
+
+def load_reference(folder: Path | str) -> Reference:
+    """Read ``configs.extxyz[.xz]``, ``meta.json`` and, where there is one, ``phonopy_params.yaml[.xz]``.
+
+    Without phonopy's file the perfect supercell is found by averaging over the configurations and snapping the mean
+    to its symmetry.
+
+    :raises FileNotFoundError: if configurations or metadata are missing.
+    """
+    folder = Path(folder)
+    meta = json.loads((folder / 'meta.json').read_text())
+    with lzma.open(folder / 'configs.extxyz.xz', 'rt') as handle:
+        configurations = read(io.StringIO(handle.read()), ':', format='extxyz')
+    stored = sorted(folder.glob('phonopy_params.yaml*'))
+    if stored:
+        loaded = phonopy.load(stored[0], produce_fc=False, symprec=meta.get('symprec', 1e-5), log_level=0)
+        supercell, born = to_ase(loaded.supercell), loaded.nac_params
+        primitive = to_ase(loaded.primitive)
+    else:
+        supercell, born = _perfect_supercell(configurations), None
+        primitive = _primitive_of(supercell)
+    inverse = np.linalg.inv(np.array(supercell.cell))
+    shifts = np.array([(c.positions - supercell.positions) @ inverse for c in configurations])
+    displacements = (shifts - np.rint(shifts)) @ np.array(supercell.cell)
+    forces = np.array([c.get_forces() for c in configurations])
+    source = {key: meta[key] for key in ('name', 'formula', 'sg', 'code', 'functional', 'licence', 'repo', 'commit',
+                                         'paths', 'sha256') if key in meta}
+    return Reference(meta['name'], supercell, primitive, displacements, forces, born, source)
+
+
+def _perfect_supercell(configurations: list[Atoms]) -> Atoms:
+    """Mean positions over random displacements, put exactly on the sites of the symmetry they show."""
+    import spglib
+
+    first = configurations[0]
+    scaled = np.array([c.get_scaled_positions(wrap=False) for c in configurations])
+    scaled -= np.rint(scaled - scaled[0])
+    mean = first.copy()
+    mean.set_scaled_positions(scaled.mean(axis=0))
+    # The mean of n random displacements is off by about u/√n: tolerance well above that, well below a bond.
+    symprec = 0.1
+    dataset = spglib.get_symmetry_dataset((np.array(mean.cell), mean.get_scaled_positions(), mean.numbers), symprec)
+    symmetrised = np.zeros((len(mean), 3))
+    for rotation, translation in zip(dataset.rotations, dataset.translations, strict=True):
+        moved = mean.get_scaled_positions() @ rotation.T + translation
+        difference = moved[:, None] - mean.get_scaled_positions()[None]
+        difference -= np.rint(difference)
+        partner = np.linalg.norm(difference @ np.array(mean.cell), axis=2).argmin(axis=1)
+        symmetrised[partner] += difference[np.arange(len(mean)), partner]
+    mean.set_scaled_positions(mean.get_scaled_positions() + symmetrised / len(dataset.rotations))
+    # The origin is free: put the first atom exactly where its symmetry puts it, relative to itself.
+    mean.set_scaled_positions(np.round(mean.get_scaled_positions() - mean.get_scaled_positions()[0], 8)
+                              + np.round(mean.get_scaled_positions()[0], 8))
+    return mean
+
+
+
+
+def _primitive_of(supercell: Atoms) -> Atoms:
+    """Primitive cell by spglib, its lattice a sublattice-generator of the supercell as it stands."""
+    matrix = phonopy.structure.cells.guess_primitive_matrix(to_phonopy(supercell), symprec=1e-4)
+    return to_ase(phonopy.structure.cells.get_primitive(to_phonopy(supercell), matrix, symprec=1e-4))
