@@ -1,4 +1,4 @@
-"""What makes a crystal unusable: no volume, no atoms, non-finite numbers, two atoms on one site, too many atoms."""
+"""What makes a crystal unusable: no volume, no atoms, non-finite numbers, two atoms on one site."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ energies by type, a sum over atoms.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -70,8 +71,13 @@ class DXModel(EnergyModel):
         self.readout = nn.Sequential(nn.Linear(c, c), nn.SiLU(), nn.Linear(c, 1))
         #: energy of each species in the model's zero, shape ``(n_species,)``, eV
         self.register_buffer('reference_energies', torch.zeros(n_types))
-        # Constants in full precision, whatever torch's default dtype is.
         self.to(torch.get_default_dtype())
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DXModel:
+        super()._apply(fn, recurse)
+        # Remade, not cast: rounded to float32 on the way to float64 it would break rotation invariance at 1e-8.
+        self.coupling.copy_(coupling_tensor())
+        return self
 
     def forward(self, graph: AtomGraph) -> Tensor:
         """Energies, shape ``(n_systems,)``, eV. See :class:`EnergyModel`."""

@@ -41,7 +41,16 @@ class SineBasis(nn.Module):
     def __init__(self, n_radial: int, cutoff: float) -> None:
         super().__init__()
         self.cutoff = cutoff
-        self.register_buffer('frequencies', torch.arange(1, n_radial + 1) * (math.pi / cutoff), persistent=False)
+        self.register_buffer('frequencies', self._frequencies(n_radial), persistent=False)
+
+    def _frequencies(self, n_radial: int) -> Tensor:
+        return torch.arange(1, n_radial + 1, dtype=torch.float64) * (math.pi / self.cutoff)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SineBasis:
+        super()._apply(fn, recurse)
+        # Remade, not cast: the same model must not depend on a detour through float32.
+        self.frequencies.copy_(self._frequencies(len(self.frequencies)))
+        return self
 
     def forward(self, distances: Tensor) -> Tensor:
         """:param distances: shape ``(n_edges,)``, Å.  :return: shape ``(n_edges, n_radial)``."""

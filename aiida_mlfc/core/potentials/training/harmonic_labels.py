@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import spglib
-import torch
 
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
@@ -69,7 +68,7 @@ def _prepare(cell: FoldedCell, cutoff: float, species: tuple[int, ...]) -> Harmo
         drawn = np.maximum(values, floor) ** power
         generators[kind] = (modes * drawn) @ modes.T / root_masses[:, None]
         norms[kind] = float(np.sqrt(np.sum((values * drawn) ** 2) / (3 * n)))
-    graph = build_graph(cell.atoms, cutoff + SKIN, species, dtype=torch.float32)
+    graph = build_graph(cell.atoms, cutoff + SKIN, species)
     return HarmonicCell(graph, hessian, root_masses, generators, norms)
 
 

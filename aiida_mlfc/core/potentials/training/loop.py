@@ -43,10 +43,12 @@ class Material:
 def prepare(reference: Reference, model: EnergyModel) -> Material:
     """Fold, build graphs, and keep the configurations as tensors."""
     real = {'dtype': model.dtype, 'device': model.device}
+    # Two atoms may move towards each other by this much.
+    skin = max(SKIN, 2 * float(np.linalg.norm(reference.displacements, axis=2).max()))
     return Material(
         reference.name,
         harmonic_cells(reference, model.cutoff, model.species),
-        build_graph(reference.supercell, model.cutoff + SKIN, model.species, model.dtype, model.device),
+        build_graph(reference.supercell, model.cutoff + skin, model.species, model.dtype, model.device),
         torch.as_tensor(reference.displacements, **real),
         torch.as_tensor(reference.forces, **real),
     )
@@ -104,8 +106,8 @@ def loss_terms(model: EnergyModel, batch: Batch, recipe: Recipe) -> tuple[Tensor
     counts = batch.graph.sum_to_systems(torch.ones_like(squares))
     by_system = batch.graph.sum_to_systems(squares) / counts
     at_rest = by_system[: batch.n_undisplaced].mean() if batch.n_undisplaced else by_system.new_zeros(())
-    pressure = recipe.stress_weight * stress[: batch.n_undisplaced].square().sum(dim=(1, 2)).mean()
-    return by_system[batch.n_undisplaced:].mean(), at_rest, pressure
+    pressure = stress[: batch.n_undisplaced].square().sum(dim=(1, 2)).mean() if batch.n_undisplaced else at_rest
+    return by_system[batch.n_undisplaced:].mean(), at_rest, recipe.stress_weight * pressure
 
 
 class Trainer:
@@ -141,7 +143,7 @@ class Trainer:
         """Train up to ``n_steps``; afterwards the model holds the averaged weights."""
         started = saved = time.monotonic()
         before = self.seconds
-        sums = np.zeros(3)
+        sums, n_summed = np.zeros(3), 0
         while self.step < self.recipe.n_steps:
             for group in self.optimiser.param_groups:
                 group['lr'] = self.learning_rate()
@@ -157,12 +159,13 @@ class Trainer:
             self._update_average()
             self.seconds = before + time.monotonic() - started
             sums += [float(t.detach()) for t in terms]
+            n_summed += 1
             if self.step % 50 == 0 or self.step == self.recipe.n_steps:
                 if report is not None:
-                    displaced, at_rest, pressure = sums / 50
+                    displaced, at_rest, pressure = sums / n_summed
                     report({'step': self.step, 'seconds': self.seconds, 'displaced': displaced, 'at_rest': at_rest,
                             'stress': pressure, 'learning_rate': self.learning_rate()})
-                sums[:] = 0
+                sums[:], n_summed = 0, 0
             if time.monotonic() - saved > self.recipe.checkpoint_interval:
                 self._save()
                 saved = time.monotonic()

@@ -62,12 +62,13 @@ class Reference:
 
 
 def load_reference(folder: Path | str) -> Reference:
-    """Read ``configs.extxyz[.xz]``, ``meta.json`` and, where there is one, ``phonopy_params.yaml[.xz]``.
+    """Read ``configs.extxyz.xz``, ``meta.json`` and, where there is one, ``phonopy_params.yaml[.xz]``.
 
     Without phonopy's file the perfect supercell is found by averaging over the configurations and snapping the mean
     to its symmetry.
 
     :raises FileNotFoundError: if configurations or metadata are missing.
+    :raises ValueError: if a configuration does not hold the atoms of the perfect supercell, in the same order.
     """
     folder = Path(folder)
     meta = json.loads((folder / 'meta.json').read_text())
@@ -81,6 +82,12 @@ def load_reference(folder: Path | str) -> Reference:
     else:
         supercell, born = _perfect_supercell(configurations), None
         primitive = _primitive_of(supercell)
+    for k, configuration in enumerate(configurations):
+        if not np.array_equal(configuration.numbers, supercell.numbers):
+            raise ValueError(
+                f'{folder}: configuration {k} holds {configuration.symbols}, wanted the atoms of the perfect supercell '
+                f'in their order, {supercell.symbols}: split the folder into one for each supercell'
+            )
     inverse = np.linalg.inv(np.array(supercell.cell))
     shifts = np.array([(c.positions - supercell.positions) @ inverse for c in configurations])
     displacements = (shifts - np.rint(shifts)) @ np.array(supercell.cell)
