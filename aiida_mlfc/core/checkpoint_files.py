@@ -1,0 +1,100 @@
+"""A potential as a file: which ones ship, their sha256, their header. Read without torch, for daemons and tables.
+
+A safetensors file starts with the length of its JSON header (8 bytes, little-endian) and the header
+(https://github.com/huggingface/safetensors#format); our settings and model card are in its ``__metadata__``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: written into every file; raised when the meaning of a file changes
+FORMAT_VERSION = 1
+FORMAT_KEY = 'aiida_mlfc_format'
+#: a header longer than this is an attack or an accident, bytes
+LARGEST_HEADER = 4_000_000
+_SHIPPED = Path(__file__).parent / 'potentials' / 'shipped'
+
+
+class CheckpointError(ValueError):
+    """The file is missing, broken, tampered with, or not one of ours; the message says which."""
+
+
+@dataclass(frozen=True)
+class CheckpointHeader:
+    """What a checkpoint says about itself.
+
+    :param architecture: ``dx``, ...
+    :param config: settings of the architecture.
+    :param card: the model card: training data, licence, errors, limits of validity.
+    """
+
+    architecture: str
+    config: dict[str, Any]
+    card: dict[str, Any]
+
+    @property
+    def species(self) -> list[int]:
+        """Atomic numbers the model knows."""
+        return [int(z) for z in self.config['species']]
+
+    @property
+    def cutoff(self) -> float:
+        """Å."""
+        return float(self.config['cutoff'])
+
+
+def sha256_of(path: Path | str) -> str:
+    """Hexadecimal sha256 of a file."""
+    with open(path, 'rb') as handle:
+        return hashlib.file_digest(handle, 'sha256').hexdigest()
+
+
+def shipped_names() -> list[str]:
+    """Names of the potentials in the package."""
+    return sorted(path.stem for path in _SHIPPED.glob('*.safetensors'))
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """The file of a shipped potential or of a path.
+
+    :raises CheckpointError: if there is neither.
+    """
+    if str(name_or_path) in shipped_names():
+        return _SHIPPED / f'{name_or_path}.safetensors'
+    path = Path(name_or_path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(
+            f'potential: got {str(name_or_path)!r}, wanted a file or one of the shipped names: {", ".join(shipped_names())}'
+        )
+    return path
+
+
+def read_header(path: Path | str) -> CheckpointHeader:
+    """Architecture, settings and card, without touching the weights.
+
+    :raises CheckpointError: if the file is missing or not a potential of this package.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f'there is no checkpoint {path}')
+    try:
+        with open(path, 'rb') as handle:
+            length = int.from_bytes(handle.read(8), 'little')
+            if not 2 <= length <= LARGEST_HEADER:
+                raise CheckpointError(f'{path.name} is not a safetensors file')
+            header = json.loads(handle.read(length)).get('__metadata__', {})
+        if FORMAT_KEY not in header:
+            raise CheckpointError(f'{path.name} is a safetensors file, but not one written by this package')
+        if int(header[FORMAT_KEY]) > FORMAT_VERSION:
+            raise CheckpointError(
+                f'{path.name} has format {header[FORMAT_KEY]}, this version reads up to {FORMAT_VERSION}: '
+                'update the package'
+            )
+        return CheckpointHeader(header['architecture'], json.loads(header['config']), json.loads(header['card']))
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f'{path.name} is not a readable checkpoint: {error}') from error

@@ -1,0 +1,114 @@
+"""Irreducible displacement directions in, symmetry-expanded compact force constants out; phonopy does the group theory.
+
+The response to a displacement is linear here (an exact derivative, or a central difference that stands for one), so the
+minimal set without plus and minus is enough, at unit length.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from phonopy import Phonopy
+
+from aiida_mlfc.core.force_constants.record import ForceConstants, Quality
+from aiida_mlfc.core.force_constants.sum_rules import acoustic_sum_residual, permutation_asymmetry
+from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
+
+#: displacement length handed to phonopy, Å: with 1 the responses are -Φ u themselves
+UNIT_LENGTH = 1.0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A crystal with its supercell and the directions that symmetry leaves; the symmetry search is done once, here.
+
+    :param phonon: phonopy's object, holding unit cell, supercell, primitive cell and symmetry.
+    :param atoms: supercell index of each displaced atom, shape ``(n_directions,)``.
+    :param directions: unit vectors, shape ``(n_directions, 3)``, Cartesian.
+    """
+
+    phonon: Phonopy
+    atoms: np.ndarray
+    directions: np.ndarray
+    symprec: float
+
+    @property
+    def supercell(self) -> Atoms:
+        """The perfect supercell in phonopy's order."""
+        return to_ase(self.phonon.supercell)
+
+
+def set_up(
+    structure: Atoms,
+    supercell_matrix: np.ndarray,
+    primitive_matrix: np.ndarray | str = 'auto',
+    symprec: float = 1e-5,
+) -> Setup:
+    """Build the supercell, find its symmetry and the irreducible directions.
+
+    :param structure: the unit cell.
+    :param supercell_matrix: shape ``(3, 3)`` or three diagonal integers.
+    :param primitive_matrix: shape ``(3, 3)``, or phonopy's ``auto``, ``P``, ``F``...
+    :param symprec: Å.
+    """
+    cell = to_phonopy(structure)
+    if isinstance(primitive_matrix, str) and primitive_matrix == 'auto':
+        from phonopy.structure.cells import guess_primitive_matrix
+
+        primitive_matrix = guess_primitive_matrix(cell, symprec=symprec)
+    phonon = Phonopy(cell, supercell_matrix=supercell_matrix, primitive_matrix=primitive_matrix, symprec=symprec,
+                     log_level=0)
+    phonon.generate_displacements(distance=UNIT_LENGTH, is_plusminus=False)
+    entries = phonon.dataset['first_atoms']
+    return Setup(
+        phonon,
+        np.array([entry['number'] for entry in entries]),
+        np.array([entry['displacement'] for entry in entries]) / UNIT_LENGTH,
+        symprec,
+    )
+
+
+def from_responses(
+    setup: Setup,
+    responses: np.ndarray,
+    forces_at_rest: np.ndarray,
+    measured: dict[str, Any],
+    nac_params: dict[str, Any] | None = None,
+) -> ForceConstants:
+    """Expand responses -Φ u to compact force constants; nothing is symmetrised beyond the expansion itself.
+
+    :param responses: shape ``(n_directions, n_super, 3)``, eV/Å².
+    :param forces_at_rest: shape ``(n_super, 3)``, eV/Å.
+    :param measured: method, dtype, seconds, peak_memory (and distance) for the quality record.
+    :raises ValueError: if the shapes do not fit the setup, or a response is not finite.
+    """
+    expected = (len(setup.atoms), len(setup.phonon.supercell), 3)
+    if responses.shape != expected:
+        raise ValueError(f'responses: got shape {responses.shape}, wanted {expected} (directions, supercell atoms, xyz)')
+    if not (np.isfinite(responses).all() and np.isfinite(forces_at_rest).all()):
+        raise ValueError('the potential returned derivatives that are not finite numbers')
+    phonon = setup.phonon
+    dataset = copy.deepcopy(phonon.dataset)
+    for entry, response in zip(dataset['first_atoms'], responses, strict=True):
+        entry['forces'] = response * UNIT_LENGTH
+    phonon.dataset = dataset
+    phonon.produce_force_constants(calculate_full_force_constants=False, fc_calculator='traditional', show_drift=False)
+    array = np.array(phonon.force_constants)
+    if nac_params is not None:
+        phonon.nac_params = nac_params
+    quality = Quality(
+        permutation_asymmetry=permutation_asymmetry(array, phonon.primitive),
+        acoustic_sum_residual=acoustic_sum_residual(array),
+        max_residual_force=float(np.abs(forces_at_rest).max()),
+        n_directions=len(setup.atoms),
+        **measured,
+    )
+    return ForceConstants(
+        array=array, unitcell=to_ase(phonon.unitcell), supercell_matrix=np.array(phonon.supercell_matrix),
+        primitive_matrix=np.array(phonon.primitive_matrix), quality=quality, nac_params=nac_params,
+        symprec=setup.symprec, _phonopy=[phonon],
+    )

@@ -1,0 +1,77 @@
+"""ForceConstants: the array, the cells it belongs to, and how good it is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+from phonopy import Phonopy
+
+from aiida_mlfc.core.structures.cells import to_phonopy
+
+Method = Literal['autograd', 'finite_difference', 'gauss_newton']
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What was measured about a set of force constants, before any correction.
+
+    :param method: ``autograd``, ``finite_difference`` or ``gauss_newton``.
+    :param permutation_asymmetry: max |Φ_ij,αβ - Φ_ji,βα| after symmetry expansion, eV/Å².
+    :param acoustic_sum_residual: max over i, α, β of |Σ_j Φ_ij,αβ|, eV/Å².
+    :param max_residual_force: largest force component on the undisplaced crystal, eV/Å.
+    :param n_directions: products or pairs of displaced supercells that were computed.
+    :param seconds: wall time of the derivatives.
+    :param peak_memory: largest resident set of the process so far, MiB.
+    """
+
+    method: Method
+    dtype: str
+    permutation_asymmetry: float
+    acoustic_sum_residual: float
+    max_residual_force: float
+    n_directions: int
+    seconds: float
+    peak_memory: float
+    distance: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ForceConstants:
+    """Second derivatives of the energy of a supercell, compact.
+
+    :param array: Φ[i, j, α, β] = d²E/(dx_iα dx_jβ), i over primitive atoms, j over supercell atoms, shape
+        ``(n_prim, n_super, 3, 3)``, eV/Å²; phonopy's order of atoms.
+    :param unitcell: the cell that was given.
+    :param supercell_matrix: shape ``(3, 3)``, integers, phonopy's convention.
+    :param primitive_matrix: shape ``(3, 3)``, phonopy's convention.
+    :param nac_params: Born charges and dielectric tensor, as phonopy takes them, or None.
+    """
+
+    array: np.ndarray
+    unitcell: Atoms
+    supercell_matrix: np.ndarray
+    primitive_matrix: np.ndarray
+    quality: Quality
+    nac_params: dict[str, Any] | None = None
+    symprec: float = 1e-5
+    _phonopy: list[Phonopy] = field(default_factory=list, repr=False, compare=False)
+
+    def to_phonopy(self) -> Phonopy:
+        """A ``Phonopy`` holding these force constants as they are, not symmetrised; built once."""
+        if not self._phonopy:
+            self._phonopy.append(
+                Phonopy(to_phonopy(self.unitcell), supercell_matrix=self.supercell_matrix,
+                        primitive_matrix=self.primitive_matrix, symprec=self.symprec, log_level=0)
+            )
+        phonon = self._phonopy[0]
+        phonon.force_constants = self.array
+        if self.nac_params is not None:
+            phonon.nac_params = self.nac_params
+        return phonon

@@ -1,0 +1,119 @@
+"""From force constants to phonons, all by phonopy: bands on seekpath's path, DOS, thermal properties, stability."""
+
+from __future__ import annotations
+
+import numpy as np
+import seekpath
+from phonopy import Phonopy
+from phonopy.phonon.band_structure import get_band_qpoints
+
+from aiida_mlfc.core.force_constants.record import ForceConstants
+from aiida_mlfc.core.phonons.record import Bands, DensityOfStates, Phonons, ThermalProperties
+from aiida_mlfc.core.phonons.stability import noise_floor, stability
+
+#: Γ-centred mesh density: a length L gives round(L |b*|) points along a reciprocal vector b* (phonopy's ``mesh`` number)
+MESH_LENGTH = 60.0
+#: q-points on each segment of the path
+POINTS_PER_SEGMENT = 41
+#: K
+TEMPERATURES = np.arange(0.0, 1001.0, 10.0)
+#: above this acoustic sum residual (eV/Å²) the noise is worth a warning
+SUM_RESIDUAL_LIMIT = 1e-6
+
+
+def seekpath_path(phonon: Phonopy, symprec: float) -> tuple[list[list[np.ndarray]], list[tuple[str, str]]]:
+    """High-symmetry segments of the crystal as it stands, in reduced coordinates of phonopy's primitive cell.
+
+    seekpath names points in its own standardised cell; ``get_path_orig_cell`` gives them in ours, also where the
+    primitive vectors differ (https://doi.org/10.1016/j.commatsci.2016.10.015).
+
+    :return: segments as pairs of q-points, and their pairs of labels.
+    """
+    primitive = phonon.primitive
+    found = seekpath.get_path_orig_cell(
+        (primitive.cell, primitive.scaled_positions, primitive.numbers), symprec=symprec
+    )
+    names = {name: 'Γ' if name == 'GAMMA' else name for name in found['point_coords']}
+    segments = [[np.array(found['point_coords'][a]), np.array(found['point_coords'][b])] for a, b in found['path']]
+    return segments, [(names[a], names[b]) for a, b in found['path']]
+
+
+def band_structure(phonon: Phonopy, symprec: float, points: int = POINTS_PER_SEGMENT) -> Bands:
+    """Frequencies along seekpath's path, THz."""
+    segments, labels = seekpath_path(phonon, symprec)
+    paths = get_band_qpoints([np.array(s) for s in segments], npoints=points)
+    phonon.run_band_structure(paths)
+    found = phonon.band_structure
+    stops = np.cumsum([len(p) for p in found.qpoints])
+    return Bands(
+        qpoints=np.concatenate(found.qpoints),
+        distances=np.concatenate(found.distances),
+        frequencies=np.concatenate(found.frequencies),
+        segments=np.stack((np.concatenate(([0], stops[:-1])), stops), axis=1),
+        labels=labels,
+    )
+
+
+def _density_of_states(phonon: Phonopy, mesh: np.ndarray) -> DensityOfStates:
+    """Tetrahedron DOS in total and by element, on the mesh that was run last."""
+    phonon.run_total_dos()
+    total = phonon.total_dos
+    phonon.run_mesh(mesh, is_mesh_symmetry=False, with_eigenvectors=True, is_gamma_center=True)
+    phonon.run_projected_dos(
+        freq_min=total.frequency_points[0], freq_max=total.frequency_points[-1],
+        freq_pitch=total.frequency_points[1] - total.frequency_points[0],
+    )
+    projected = phonon.projected_dos
+    symbols = list(dict.fromkeys(phonon.primitive.symbols))
+    points = np.array(total.frequency_points)
+    by_element = np.array([
+        np.sum([np.interp(points, projected.frequency_points, row)
+                for row, s in zip(projected.projected_dos, phonon.primitive.symbols, strict=True) if s == symbol], axis=0)
+        for symbol in symbols
+    ])
+    return DensityOfStates(points, np.array(total.dos), by_element, symbols, tuple(int(m) for m in mesh))
+
+
+def analyse(
+    force_constants: ForceConstants,
+    mesh_length: float = MESH_LENGTH,
+    temperatures: np.ndarray = TEMPERATURES,
+    points_per_segment: int = POINTS_PER_SEGMENT,
+) -> Phonons:
+    """Bands, DOS, thermal properties and stability of one crystal.
+
+    :param force_constants: used as they are, without symmetrisation; Born charges in them switch NAC on.
+    :param mesh_length: Å, see ``MESH_LENGTH``.
+    :param temperatures: K, shape ``(n,)``.
+    """
+    phonon = force_constants.to_phonopy()
+    symprec = force_constants.symprec
+    bands = band_structure(phonon, symprec, points_per_segment)
+    phonon.run_mesh(mesh_length, is_gamma_center=True)
+    mesh = phonon.mesh
+    numbers = np.array(mesh.mesh_numbers)
+    # The three acoustic modes at Γ are rounding noise around zero: their logarithm must not enter the free energy.
+    phonon.run_thermal_properties(temperatures=temperatures, exclude_gamma_acoustic=True)
+    thermal = phonon.thermal_properties
+    quality = force_constants.quality
+    noise = noise_floor(
+        float(np.abs(force_constants.array).max()), float(phonon.primitive.masses.min()),
+        quality.acoustic_sum_residual, quality.dtype,
+    )
+    verdict = stability(mesh.frequencies, mesh.qpoints, mesh.weights, bands.frequencies, bands.qpoints, noise)
+    properties = ThermalProperties(
+        temperatures=np.array(thermal.temperatures), free_energy=np.array(thermal.free_energy),
+        entropy=np.array(thermal.entropy), heat_capacity=np.array(thermal.heat_capacity),
+        zero_point_energy=float(thermal.zero_point_energy),
+    )
+    phonon.run_qpoints([[0.0, 0.0, 0.0]])
+    gamma = np.array(phonon.qpoints.frequencies[0])
+    warnings = []
+    if verdict.min_frequency < -noise:
+        warnings.append('imaginary modes are left out of thermal properties')
+    if quality.acoustic_sum_residual > SUM_RESIDUAL_LIMIT:
+        warnings.append(f'acoustic sum residual {quality.acoustic_sum_residual:.1e} eV/Å²')
+    return Phonons(
+        bands=bands, dos=_density_of_states(phonon, numbers), thermal=properties, stability=verdict,
+        gamma_frequencies=gamma, with_nac=force_constants.nac_params is not None, warnings=warnings,
+    )

@@ -1,0 +1,48 @@
+"""Space groups, standard primitive cells and canonical forms, all by spglib."""
+
+from __future__ import annotations
+
+import numpy as np
+import spglib
+from ase import Atoms
+
+from aiida_mlfc.core.structures.checks import StructureError
+
+
+def _cell(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.array(atoms.cell), atoms.get_scaled_positions(), atoms.numbers
+
+
+def spacegroup(atoms: Atoms, symprec: float = 1e-5) -> str:
+    """International symbol and number, ``Fm-3m (225)``.
+
+    :raises StructureError: if spglib finds no space group.
+    """
+    dataset = spglib.get_symmetry_dataset(_cell(atoms), symprec=symprec)
+    if dataset is None:
+        raise StructureError(f'spglib finds no space group at symprec {symprec} Å: is the structure broken?')
+    return f'{dataset.international} ({dataset.number})'
+
+
+def symmetrized(atoms: Atoms, symprec: float) -> Atoms:
+    """The same cell with positions and lattice put exactly on the symmetry that holds within ``symprec``.
+
+    :param symprec: Å; what a file writes with few digits is within it, a real distortion is not.
+    """
+    from ase.spacegroup.symmetrize import refine_symmetry
+
+    exact = atoms.copy()
+    refine_symmetry(exact, symprec=symprec, verbose=False)
+    return exact
+
+
+def primitive_cell(atoms: Atoms, symprec: float = 1e-5) -> Atoms:
+    """The primitive cell of a crystal, idealised nowhere: its atoms are atoms of the input.
+
+    :raises StructureError: if spglib finds none.
+    """
+    found = spglib.standardize_cell(_cell(atoms), to_primitive=True, no_idealize=True, symprec=symprec)
+    if found is None:
+        raise StructureError(f'spglib finds no primitive cell at symprec {symprec} Å')
+    cell, scaled, numbers = found
+    return Atoms(numbers=numbers, scaled_positions=scaled, cell=cell, pbc=True)

@@ -1,0 +1,31 @@
+"""Names of everything in a job folder, in one place."""
+
+import re
+
+#: version of the layout; raised when a reader of the old one would misread the new one
+SCHEMA_VERSION = 1
+
+JOB_FILE = 'job.yaml'
+INPUTS = 'inputs'
+RESULTS = 'results'
+SUMMARY_FILE = 'results.json'
+POTENTIAL_FILE = 'potential.safetensors'
+
+RESULT_FILE = 'result.json'
+ARRAYS_FILE = 'arrays.hdf5'
+FORCE_CONSTANTS_FILE = 'force_constants.hdf5'
+PHONOPY_FILE = 'phonopy.yaml'
+
+TASKS = ('relax', 'force_constants', 'phonons')
+
+_KEY = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,79}')
+
+
+def check_key(key: str) -> str:
+    """A key names files and AiiDA ports: letters, digits and underscores only.
+
+    :raises ValueError: for anything else, such as a path.
+    """
+    if not isinstance(key, str) or not _KEY.fullmatch(key) or '__' in key:
+        raise ValueError(f'key: got {key!r}, wanted a letter followed by letters, digits or single underscores')
+    return key

@@ -1,0 +1,76 @@
+"""Options of each task with their defaults: the one place where they are documented and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from aiida_mlfc.exchange.job import JobFileError
+
+
+@dataclass(frozen=True)
+class RelaxOptions:
+    """Options of ``task: relax``; see :func:`aiida_mlfc.relax`."""
+
+    relax_cell: bool = False
+    fmax: float = 1e-5
+    smax: float = 1e-2
+    steps: int = 500
+    symprec: float = 1e-4
+    device: str = 'cpu'
+    dtype: str = 'float64'
+
+
+@dataclass(frozen=True)
+class ForceConstantsOptions:
+    """Options of ``task: force_constants``; see :func:`aiida_mlfc.compute_force_constants`.
+
+    :param supercell_matrix: three integers or a 3x3 matrix; if absent, ``supercell_length`` decides.
+    :param supercell_length: smallest distance between parallel faces of the supercell, Å.
+    :param max_atoms: refuse larger supercells.
+    """
+
+    method: str = 'autograd'
+    distance: float = 0.01
+    supercell_matrix: Any = None
+    supercell_length: float = 11.0
+    max_atoms: int = 600
+    symprec: float = 1e-4
+    device: str = 'cpu'
+    dtype: str = 'float64'
+
+
+@dataclass(frozen=True)
+class PhononOptions:
+    """Options of ``task: phonons``; see :func:`aiida_mlfc.analyse`.
+
+    :param mesh_length: phonopy's mesh number, Å.
+    """
+
+    mesh_length: float = 60.0
+    points_per_segment: int = 41
+
+
+OPTIONS: dict[str, Any] = {'relax': RelaxOptions, 'force_constants': ForceConstantsOptions, 'phonons': PhononOptions}
+
+
+def read_options(task: str, values: dict[str, Any]) -> Any:
+    """The typed options of a task.
+
+    :raises JobFileError: for an option that the task does not have, or a value of the wrong kind.
+    """
+    kind = OPTIONS[task]
+    known = {f.name: f for f in fields(kind)}
+    unknown = set(values) - set(known)
+    if unknown:
+        raise JobFileError(f'task {task} has no option {", ".join(sorted(unknown))}; it has {", ".join(sorted(known))}')
+    checked = {}
+    for name, value in values.items():
+        default = known[name].default
+        if default is not None and type(default) is not type(value):
+            if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+                value = float(value)
+            else:
+                raise JobFileError(f'option {name}: got {value!r}, wanted a {type(default).__name__}')
+        checked[name] = value
+    return kind(**checked)
