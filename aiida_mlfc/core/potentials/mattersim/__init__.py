@@ -1,0 +1,1 @@
+"""M3GNet in MatterSim's layout: the model, its official weights, and the differentiable calculator."""

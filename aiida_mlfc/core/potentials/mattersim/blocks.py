@@ -1,0 +1,120 @@
+"""The learned parts of M3GNet: gated networks with official parameter names, the three-body gate, the message block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, silu
+
+from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
+from aiida_mlfc.core.potentials.mattersim.basis import MAX_L, MAX_N
+
+Activation = Callable[[Tensor], Tensor]
+
+
+class Dense(nn.Module):
+    """A linear layer under the official name ``linear``; the activation is applied by whoever owns it."""
+
+    def __init__(self, n_in: int, n_out: int, bias: bool = True) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_in, n_out, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x)
+
+
+class Network(nn.Module):
+    """Dense layers under the official name ``mlp``, without bias; used for single layers only."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(Dense(n_in, n_out, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mlp(x)
+
+
+class GatedNetwork(nn.Module):
+    """g(x) σ(x): two networks of equal shape, swish between layers; σ ends in a sigmoid, g in ``last``.
+
+    :param widths: sizes from input to output.
+    :param last: activation after the last layer of g.
+    """
+
+    def __init__(self, widths: Sequence[int], last: Activation = silu, bias: bool = True) -> None:
+        super().__init__()
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.g = nn.Sequential(*(Dense(n_in, n_out, bias) for n_in, n_out in pairs))
+        self.sigma = nn.Sequential(*(Dense(n_in, n_out, bias) for n_in, n_out in pairs))
+        self.last = last
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.from_first_layer(self.g[0](x), self.sigma[0](x))
+
+    def from_first_layer(self, g: Tensor, sigma: Tensor) -> Tensor:
+        """The rest of the network, given the outputs of both first layers before activation."""
+        for g_layer, sigma_layer in zip(self.g[1:], self.sigma[1:], strict=True):
+            g, sigma = g_layer(silu(g)), sigma_layer(silu(sigma))
+        return self.last(g) * torch.sigmoid(sigma)
+
+    def first_weights(self) -> tuple[Tensor, Tensor]:
+        """Weights ``(2 n_out, n_in)`` and biases ``(2 n_out,)`` of both first layers, g above sigma."""
+        first = (self.g[0].linear, self.sigma[0].linear)
+        return torch.cat([layer.weight for layer in first]), torch.cat([layer.bias for layer in first])
+
+
+class ThreeBodyGate(nn.Module):
+    """What an edge learns from the other edges of its centre: gate(σ(A v_centre) S_edge)."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.atom_mlp = Dense(units, MAX_L * MAX_N)
+        self.edge_gate_mlp = GatedNetwork((MAX_L * MAX_N, units), bias=False)
+
+    def forward(self, v: Tensor, sums: Tensor, graph: AtomGraph) -> Tensor:
+        """:param v: ``(n_atoms, units)``.  :param sums: ``(n_edges, 16)``.  :return: ``(n_edges, units)``."""
+        return self.edge_gate_mlp(graph.centres(torch.sigmoid(self.atom_mlp(v))) * sums)
+
+
+class Block(nn.Module):
+    """One round of messages: three-body gate, edge update, atom update.
+
+    The first layers on [v_centre, v_neighbour, e] are split into a product per atom and one per edge, and both updates
+    read the same v: a single gather of neighbours serves the block.
+    """
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.gated_mlp_atom = GatedNetwork((3 * units, units, units))
+        self.edge_layer_atom = Dense(MAX_N, units, bias=False)
+        self.gated_mlp_edge = GatedNetwork((3 * units, units, units))
+        self.edge_layer_edge = Dense(MAX_N, units, bias=False)
+        self.three_body = ThreeBodyGate(units)
+
+    def forward(
+        self, v: Tensor, e: Tensor, radial: Tensor, sums: Tensor, graph: AtomGraph
+    ) -> tuple[Tensor, Tensor]:
+        """New atom and edge features.
+
+        :param v: atom features, shape ``(n_atoms, units)``.
+        :param e: edge features, shape ``(n_edges, units)``.
+        :param radial: smooth Bessel functions, shape ``(n_edges, 4)``.
+        :param sums: three-body sums, shape ``(n_edges, 16)``.
+        """
+        units = v.shape[1]
+        e = e + self.three_body(v, sums, graph)
+        edge_weight, edge_bias = self.gated_mlp_edge.first_weights()
+        atom_weight, atom_bias = self.gated_mlp_atom.first_weights()
+        weight = torch.cat((edge_weight, atom_weight))
+        as_centre, as_neighbour, of_edge = weight.split(units, dim=1)
+        pairs = graph.centres(linear(v, as_centre, torch.cat((edge_bias, atom_bias))))
+        pairs = pairs + graph.neighbours(linear(v, as_neighbour))
+        for_edge, for_atom = pairs.split(2 * units, dim=1)
+
+        first = for_edge + linear(e, of_edge[: 2 * units])
+        e = e + self.gated_mlp_edge.from_first_layer(*first.split(units, dim=1)) * self.edge_layer_edge(radial)
+        first = for_atom + linear(e, of_edge[2 * units :])
+        message = self.gated_mlp_atom.from_first_layer(*first.split(units, dim=1)) * silu(self.edge_layer_atom(radial))
+        return v + graph.sum_to_centres(message), e
