@@ -105,7 +105,7 @@ class DXModel(EnergyModel):
         )
         angles = harmonics(vectors / distances[:, None])
         edges = EdgeGeometry(features, envelope, edge_matrices(self.coupling, angles))
-        by_degree = self.embedding(features, envelope).view(graph.n_edges, len(DEGREE_SIZES), -1)
+        by_degree = self.embedding(features, envelope).view(-1, len(DEGREE_SIZES), self.config.channels)
         by_row = torch.cat(
             [w.expand(-1, size, -1) for w, size in zip(by_degree.split(1, dim=1), DEGREE_SIZES, strict=True)], dim=1
         )
