@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
+from vesin import NeighborList
 
 #: Two atoms closer than this (Å) stand on one site: the shortest bond known, H-H, is 0.74 Å.
 SHORTEST_DISTANCE = 0.5
@@ -15,6 +19,35 @@ LARGEST_VOLUME_PER_ATOM = 1000.0
 
 class StructureError(ValueError):
     """The structure cannot be computed; the message names the reason."""
+
+
+class UnknownSpeciesError(ValueError):
+    """The structure holds an element that the potential was not trained on."""
+
+
+def check_species(numbers: np.ndarray, species: Sequence[int]) -> None:
+    """Raise an :class:`UnknownSpeciesError` naming the elements that are not among ``species``.
+
+    :param numbers: atomic numbers, shape ``(n_atoms,)``.
+    :param species: atomic numbers the potential knows.
+    """
+    unknown = sorted({int(z) for z in numbers} - {int(z) for z in species})
+    if unknown:
+        got = ', '.join(chemical_symbols[z] if z < len(chemical_symbols) else f'Z={z}' for z in unknown)
+        known = ' '.join(chemical_symbols[z] for z in sorted(species))
+        raise UnknownSpeciesError(
+            f'the potential does not know {got}; it was trained on {known}. Use a potential that knows these elements.'
+        )
+
+
+def check_structure(atoms: Atoms) -> None:
+    """:func:`check_cell`, and no two atoms on one site."""
+    check_cell(atoms)
+    search = NeighborList(cutoff=2 * SHORTEST_DISTANCE, full_list=True)
+    i, j, distances = search.compute(
+        points=atoms.positions, box=np.array(atoms.cell), periodic=True, quantities='ijd'
+    )
+    check_distances(atoms, i, j, distances)
 
 
 def check_cell(atoms: Atoms) -> None:

@@ -8,11 +8,7 @@ from ase import Atoms
 from vesin import NeighborList
 
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
-from aiida_mlfc.core.structures.checks import check_cell, check_distances
-
-
-class UnknownSpeciesError(ValueError):
-    """The structure holds an element that the potential was not trained on."""
+from aiida_mlfc.core.structures.checks import check_cell, check_distances, check_species
 
 
 def one_hot_types(numbers: np.ndarray, species: tuple[int, ...]) -> np.ndarray:
@@ -21,17 +17,9 @@ def one_hot_types(numbers: np.ndarray, species: tuple[int, ...]) -> np.ndarray:
     :param numbers: atomic numbers, shape ``(n_atoms,)``.
     :param species: atomic numbers the model knows, in its order.
     :return: shape ``(n_atoms, n_species)``, float64.
-    :raises UnknownSpeciesError: if an element is not among ``species``.
+    :raises ~aiida_mlfc.core.structures.checks.UnknownSpeciesError: if an element is not among ``species``.
     """
-    from ase.data import chemical_symbols
-
-    unknown = sorted(set(int(z) for z in numbers) - set(species))
-    if unknown:
-        got = ', '.join(chemical_symbols[z] if z < len(chemical_symbols) else f'Z={z}' for z in unknown)
-        known = ' '.join(chemical_symbols[z] for z in species)
-        raise UnknownSpeciesError(
-            f'the potential does not know {got}; it was trained on {known}. Use a potential that knows these elements.'
-        )
+    check_species(numbers, species)
     column = {z: k for k, z in enumerate(species)}
     return np.eye(len(species))[[column[int(z)] for z in numbers]]
 
@@ -48,7 +36,7 @@ def build_graph(
     :param atoms: the crystal; periodic in all three directions.
     :param cutoff: radius in Å.
     :param species: atomic numbers the model knows, in its order.
-    :raises UnknownSpeciesError: if an element is not among ``species``.
+    :raises ~aiida_mlfc.core.structures.checks.UnknownSpeciesError: if an element is not among ``species``.
     :raises ~aiida_mlfc.core.structures.checks.StructureError: if the cell has no volume or two atoms share a site.
     """
     types = one_hot_types(atoms.numbers, species)

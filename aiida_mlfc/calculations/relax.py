@@ -1,0 +1,30 @@
+"""``mlfc.relax``: relax many crystals with one potential, space groups kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida.engine import CalcJobProcessSpec
+from aiida.orm import StructureData
+
+from aiida_mlfc.calculations.base import MlfcCalculation, validate_keys
+from aiida_mlfc.exchange.job import structure_arrays
+
+
+class RelaxCalculation(MlfcCalculation):
+    """Relax a namespace of structures."""
+
+    TASK = 'relax'
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:
+        """Structures in, relaxed structures out."""
+        super().define(spec)
+        spec.input_namespace('structures', valid_type=StructureData, dynamic=True, validator=validate_keys)
+        spec.output_namespace('output_structures', valid_type=StructureData, dynamic=True,
+                              help='Relaxed structures by key, same order of sites.')
+        spec.inputs['metadata']['options']['parser_name'].default = 'mlfc.relax'
+
+    def crystal_input(self, key: str) -> dict[str, Any]:
+        """The structure."""
+        return {'structure': structure_arrays(self.inputs.structures[key].get_ase())}

@@ -1,0 +1,111 @@
+"""Energy, its gradient and the virial in one function: eager and differentiable, or compiled and fast."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
+from aiida_mlfc.core.potentials.mattersim.model import M3GNet
+
+Gradients = tuple[Tensor, Tensor | None, Tensor | None]
+
+
+class CompileFallbackWarning(UserWarning):
+    """Compilation was asked for and is not possible; results come from the eager function."""
+
+
+def within_cutoff(graph: AtomGraph, cutoff: float) -> AtomGraph:
+    """The graph without the edges that are longer than ``cutoff`` now.
+
+    :param cutoff: Å.
+    """
+    with torch.no_grad():
+        near = torch.nonzero(graph.edge_vectors().square().sum(1) < cutoff**2)[:, 0]
+    return replace(
+        graph,
+        edge_index=graph.edge_index.index_select(1, near),
+        edge_cell_shifts=graph.edge_cell_shifts.index_select(0, near),
+    )
+
+
+def energy_gradients(
+    model: M3GNet,
+    graph: AtomGraph,
+    normaliser_types: Tensor | None = None,
+    forces: bool = True,
+    stress: bool = True,
+    create_graph: bool = False,
+    keep_energy: bool = False,
+) -> Gradients:
+    """Energies ``(n_systems,)`` in eV, dE/dx ``(n_atoms, 3)`` in eV/Å, dE/dε ``(n_systems, 3, 3)`` in eV.
+
+    :param normaliser_types: see :meth:`M3GNet.atomic_energies`.
+    :param create_graph: keep the gradients differentiable.
+    :param keep_energy: keep the energies differentiable with respect to whatever the graph depends on.
+    """
+    if not (forces or stress):
+        energy = graph.sum_to_systems(model.atomic_energies(graph, normaliser_types))
+        return (energy if keep_energy else energy.detach()), None, None
+    with torch.enable_grad():
+        if forces and not graph.positions.requires_grad:
+            graph = graph.with_positions(graph.positions.detach().requires_grad_(True))
+        inputs, deformed = [graph.positions] if forces else [], graph
+        if stress:
+            strain = torch.zeros_like(graph.cell, requires_grad=True)
+            inputs.append(strain)
+            deformed = graph.strained(strain)
+        energy = deformed.sum_to_systems(model.atomic_energies(deformed, normaliser_types))
+        gradients = list(torch.autograd.grad(
+            energy.sum(), inputs, create_graph=create_graph, retain_graph=create_graph or keep_energy
+        ))
+        gradient = gradients.pop(0) if forces else None
+        virial = gradients[0] if stress else None
+        if virial is not None:
+            # Rotational invariance makes the virial symmetric; averaging removes the rounding.
+            virial = (virial + virial.mT) / 2
+    return (energy if keep_energy else energy.detach()), gradient, virial
+
+
+class Compiled:
+    """The compiled function, made at the first call; any failure leads back to the eager one, with a warning."""
+
+    def __init__(self) -> None:
+        self._function = None
+        #: why compilation was given up, if it was
+        self.failure: str | None = None
+
+    def __call__(self, model: M3GNet, graph: AtomGraph, normaliser_types: Tensor | None) -> Gradients:
+        if self.failure is None:
+            try:
+                if self._function is None:
+                    self._function = torch.compile(_flat, dynamic=True, fullgraph=True)
+                types = graph.atom_types if normaliser_types is None else normaliser_types
+                with torch._dynamo.config.patch(trace_autograd_ops=True):
+                    return self._function(
+                        model, graph.positions.detach().requires_grad_(True), graph.cell.detach(),
+                        graph.atom_types.detach(), graph.batch, graph.edge_index, graph.edge_cell_shifts, types.detach(),
+                    )
+            except Exception as error:  # noqa: BLE001 - whatever the compiler's reason, the eager result is right
+                self.failure = f'{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}'
+                warnings.warn(
+                    f'compile=True: torch {torch.__version__} could not compile energy and gradients ({self.failure}); '
+                    'results now come uncompiled, with the same numbers', CompileFallbackWarning, stacklevel=5,
+                )
+        energy, gradient, virial = energy_gradients(model, graph, normaliser_types)
+        return energy, gradient, virial
+
+
+def _flat(
+    model: M3GNet, positions: Tensor, cell: Tensor, atom_types: Tensor, batch: Tensor, edge_index: Tensor,
+    edge_cell_shifts: Tensor, normaliser_types: Tensor,
+) -> Gradients:
+    """:func:`energy_gradients` of plain tensors, as the compiler takes them."""
+    strain = torch.zeros_like(cell, requires_grad=True)
+    graph = AtomGraph(positions, cell, atom_types, batch, edge_index, edge_cell_shifts).strained(strain)
+    energy = graph.sum_to_systems(model.atomic_energies(graph, normaliser_types))
+    gradient, virial = torch.autograd.grad(energy.sum(), (positions, strain))
+    return energy.detach(), gradient, (virial + virial.mT) / 2

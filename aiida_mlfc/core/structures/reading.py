@@ -1,0 +1,141 @@
+"""Crystals from files: CIF, POSCAR, extxyz and folders of them. A broken file is one error, the others are read."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.io import read
+from ase.io.cif import parse_cif
+
+from aiida_mlfc.core.structures.checks import StructureError, check_structure
+
+SUFFIXES = ('.cif', '.vasp', '.poscar', '.extxyz', '.xyz')
+_PREFIXES = ('POSCAR', 'CONTCAR')
+#: bytes; a structure file is text of some kB
+LARGEST_FILE = 50_000_000
+#: a Born-charge file stands beside the structure it belongs to, with this suffix
+BORN_SUFFIX = '.BORN'
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """One crystal of a file, or the reason why there is none.
+
+    :param name: file name without suffix, with ``#k`` where a file holds several.
+    :param atoms: None if reading failed.
+    :param error: why it failed; empty if it did not.
+    :param born: file with its Born charges, if one stands beside it.
+    """
+
+    name: str
+    path: Path
+    atoms: Atoms | None
+    error: str = ''
+    born: Path | None = None
+
+
+def structure_files(paths: Sequence[Path | str]) -> list[Path]:
+    """The files themselves, and those with a known suffix in folders, sorted, at every depth.
+
+    :raises FileNotFoundError: for a path that does not exist.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found += sorted(p for p in path.rglob('*') if p.is_file() and _is_structure(p))
+        elif path.exists():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f'there is no file or folder {path}')
+    return list(dict.fromkeys(found))
+
+
+def _is_structure(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES or path.name.startswith(_PREFIXES)
+
+
+def read_crystals(paths: Sequence[Path | str]) -> Iterator[Crystal]:
+    """Every crystal of every file, in order; a file that cannot be read is a crystal with an error."""
+    for path in structure_files(paths):
+        name = path.stem if path.suffix.lower() in SUFFIXES else path.name
+        born = path.with_suffix(BORN_SUFFIX)
+        try:
+            frames = _read_file(path)
+        except Exception as error:  # noqa: BLE001 (readers raise whatever they like; it becomes this file's error)
+            yield Crystal(name, path, None, f'cannot be read: {_one_line(error)}')
+            continue
+        for k, atoms in enumerate(frames):
+            label = name if len(frames) == 1 else f'{name}#{k}'
+            try:
+                check_structure(atoms)
+            except StructureError as error:
+                yield Crystal(label, path, None, str(error))
+            else:
+                plain = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
+                yield Crystal(label, path, plain, born=born if born.is_file() else None)
+
+
+def _one_line(error: Exception) -> str:
+    text = ' '.join(str(error).split()) or type(error).__name__
+    return text if len(text) < 300 else text[:300] + '...'
+
+
+def _read_file(path: Path) -> list[Atoms]:
+    if path.stat().st_size > LARGEST_FILE:
+        raise StructureError(f'the file has {path.stat().st_size} bytes, wanted at most {LARGEST_FILE}')
+    with warnings.catch_warnings():
+        # Readers warn about what is checked below, or raise.
+        warnings.simplefilter('ignore')
+        if path.suffix.lower() == '.cif':
+            return _read_cif(path)
+        if path.suffix.lower() in ('.extxyz', '.xyz'):
+            frames = read(path, ':', format='extxyz')
+        else:
+            frames = [read(path, format='vasp')]
+    if not frames:
+        raise StructureError('the file holds no structure')
+    return frames
+
+
+def _read_cif(path: Path) -> list[Atoms]:
+    """By ASE, with the checks that ASE leaves out: disorder, doubled sites, and a formula that does not fit."""
+    frames = []
+    for block in parse_cif(str(path), reader='ase'):
+        if not block.has_structure():
+            continue
+        occupancies = block.get('_atom_site_occupancy')
+        if occupancies is not None and any(isinstance(x, (int, float)) and x < 1 - 1e-3 for x in occupancies):
+            raise StructureError('partial occupancies: phonons need an ordered crystal')
+        # On the sites as listed, before symmetry merges what coincides.
+        check_structure(block.get_unsymmetrized_structure())
+        atoms = block.get_atoms()
+        stated = block.get('_chemical_formula_sum')
+        if isinstance(stated, str) and not _formula_fits(stated, atoms):
+            raise StructureError(
+                f'the file states the formula {stated}, its sites give {atoms.get_chemical_formula()}: is it truncated?'
+            )
+        frames.append(atoms)
+    if not frames:
+        raise StructureError('the file holds no complete structure')
+    return frames
+
+
+def _formula_fits(stated: str, atoms: Atoms) -> bool:
+    """Whether the stated formula is a multiple or fraction of the composition; unreadable formulas pass."""
+    parts = re.findall(r'([A-Z][a-z]?)\s*([\d.]*)', stated)
+    try:
+        wanted = {symbol: float(count or 1) for symbol, count in parts}
+    except ValueError:
+        return True
+    symbols = atoms.get_chemical_symbols()
+    got = {symbol: symbols.count(symbol) for symbol in set(symbols)}
+    if set(wanted) != set(got):
+        return not wanted
+    ratios = np.array([got[symbol] / wanted[symbol] for symbol in got])
+    return bool(np.allclose(ratios, ratios[0], rtol=1e-2))

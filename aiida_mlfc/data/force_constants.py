@@ -1,0 +1,69 @@
+"""aiida-phonopy's ForceConstantsData from our arrays and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from aiida.orm import ArrayData, StructureData
+from aiida_phonopy.data import ForceConstantsData
+
+from aiida_mlfc.core.units import COULOMB_EV_ANGSTROM
+from aiida_mlfc.exchange.job import structure_arrays
+
+#: attribute of the node in which the quality record is kept
+KEY_QUALITY = 'quality'
+
+
+def force_constants_node(
+    structure: StructureData,
+    array: np.ndarray,
+    data: dict[str, Any],
+    nac_params: ArrayData | None = None,
+) -> ForceConstantsData:
+    """An unstored ForceConstantsData.
+
+    aiida-phonopy searches the symmetry of the supercell each time it looks at a cell (3.2 s at 128 atoms in all); here the
+    node is built without, and ``is_symmetry`` set afterwards: same attributes, same array.
+
+    :param structure: the unit cell, in the order of the force constants.
+    :param array: compact force constants, shape ``(n_prim, n_super, 3, 3)``, eV/Å².
+    :param data: ``supercell_matrix``, ``primitive_matrix``, ``symprec`` and ``quality`` from the result.
+    :param nac_params: node with ``born`` and ``dielectric``.
+    :raises ValueError: if the array does not fit the cells.
+    """
+    node = ForceConstantsData(
+        structure=structure, supercell_matrix=np.asarray(data['supercell_matrix']).tolist(),
+        primitive_matrix=np.asarray(data['primitive_matrix']).tolist(), symprec=float(data['symprec']), is_symmetry=False,
+    )
+    n_primitive = len(structure.sites) * abs(np.linalg.det(np.asarray(data['primitive_matrix'])))
+    n_super = len(structure.sites) * abs(np.linalg.det(np.asarray(data['supercell_matrix'])))
+    expected = (round(n_primitive), round(n_super), 3, 3)
+    if array.shape != expected or not np.isfinite(array).all():
+        raise ValueError(f'force constants: got shape {array.shape}, wanted {expected} and finite numbers')
+    node.set_array('force_constants', array)
+    if nac_params is not None:
+        node.set_array('born_charges', nac_params.get_array('born'))
+        node.base.attributes.set('dielectric', nac_params.get_array('dielectric').tolist())
+    node.base.attributes.set('is_symmetry', True)
+    node.base.attributes.set(KEY_QUALITY, data['quality'])
+    return node
+
+
+def phonon_inputs(node: ForceConstantsData) -> dict[str, Any]:
+    """What ``task: phonons`` reads, from the node: structure, force constants, Born charges."""
+    from ase import Atoms
+
+    unitcell = Atoms(numbers=node.numbers, positions=node.positions, cell=node.cell, pbc=True)
+    values: dict[str, Any] = {
+        'structure': structure_arrays(unitcell),
+        'force_constants': {
+            'array': node.get_array('force_constants'), 'supercell_matrix': np.asarray(node.supercell_matrix),
+            'primitive_matrix': np.asarray(node.primitive_matrix, dtype=float), 'symprec': node.symprec,
+            'quality': node.base.attributes.get(KEY_QUALITY),
+        },
+    }
+    if 'born_charges' in node.get_arraynames():
+        values['nac_params'] = {'born': node.get_array('born_charges'), 'dielectric': np.asarray(node.dielectric),
+                                'factor': COULOMB_EV_ANGSTROM}
+    return values

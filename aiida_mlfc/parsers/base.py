@@ -1,0 +1,88 @@
+"""What all parsers share: nothing missing, nothing partial passes as a success."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aiida.engine import ExitCode
+from aiida.orm import Dict
+from aiida.parsers import Parser
+
+from aiida_mlfc.calculations.base import STDERR_FILE
+from aiida_mlfc.exchange.names import SUMMARY_FILE
+from aiida_mlfc.exchange.results import ResultError, plain, read_result
+
+
+class MlfcParser(Parser):
+    """Reads ``results/KEY`` for every crystal of the job; a subclass turns one good result into nodes."""
+
+    CACHE_VERSION = 1
+
+    def parse(self, **kwargs: Any) -> ExitCode | None:
+        """Attach what is good, report what is not."""
+        codes = self.exit_codes
+        if refused := self._refused():
+            return codes.ERROR_JOB_REFUSED.format(reason=refused)
+        temporary = kwargs.get('retrieved_temporary_folder')
+        keys = list(self.node.inputs[self.node.process_class.CRYSTALS])
+        if temporary is None or not (Path(temporary) / 'results').is_dir():
+            return codes.ERROR_OUTPUT_RESULTS_MISSING
+        folder = Path(temporary)
+        rows: dict[str, Any] = {}
+        try:
+            for key, result in self._results(folder, keys):
+                rows[key] = self._row(folder, key, result)
+        except (ResultError, OSError, KeyError, ValueError, TypeError) as error:
+            return codes.ERROR_OUTPUT_RESULTS_UNREADABLE.format(reason=f'{type(error).__name__}: {error}')
+        self.out('output_parameters', Dict(plain(rows)))
+        if len(rows) < len(keys) or SUMMARY_FILE not in self.retrieved.base.repository.list_object_names():
+            return codes.ERROR_OUTPUT_RESULTS_INCOMPLETE.format(n_done=len(rows), n_all=len(keys))
+        if wrong := self._wrong_potential():
+            return codes.ERROR_WRONG_POTENTIAL.format(**wrong)
+        failed = sorted(key for key, row in rows.items() if row['status'] == 'failed')
+        return codes.ERROR_SOME_STRUCTURES_FAILED.format(keys=', '.join(failed)) if failed else None
+
+    @staticmethod
+    def _results(folder: Path, keys: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        for key in keys:
+            if (folder / 'results' / key).is_dir():
+                yield key, read_result(folder, key)
+
+    def _row(self, folder: Path, key: str, result: dict[str, Any]) -> dict[str, Any]:
+        """One entry of output_parameters; nodes of a good result are attached on the way."""
+        row = {'name': result['name'], 'status': result['status'], 'seconds': result['seconds']}
+        if result['status'] == 'failed':
+            return row | {'error': {k: result['error'][k] for k in ('type', 'message')}}
+        self.attach(key, folder / 'results' / key, result['data'])
+        return row | result['data']
+
+    def _refused(self) -> str | None:
+        """Why mlfc-run did not even start, from its stderr; None if it did."""
+        if STDERR_FILE not in self.retrieved.base.repository.list_object_names():
+            return None
+        lines = self.retrieved.base.repository.get_object_content(STDERR_FILE).splitlines()
+        complaints = [line for line in lines if line.startswith('mlfc-run: ')]
+        started = any(' done already' in line for line in complaints)
+        potential = [line for line in complaints if line.startswith('mlfc-run: potential:')]
+        if potential or (complaints and not started):
+            return (potential or complaints)[-1].removeprefix('mlfc-run: ')
+        return None
+
+    def _wrong_potential(self) -> dict[str, str] | None:
+        if not self.node.process_class.NEEDS_POTENTIAL:
+            return None
+        import json
+
+        used = json.loads(self.retrieved.base.repository.get_object_content(SUMMARY_FILE)).get('potential_sha256')
+        wanted = self.node.inputs.potential.sha256
+        return None if used == wanted else {'got': str(used), 'wanted': wanted}
+
+    def attach(self, key: str, folder: Path, data: dict[str, Any]) -> None:
+        """Make the output nodes of one crystal.
+
+        :param folder: its result folder.
+        :param data: its numbers.
+        """
+        raise NotImplementedError(f'{type(self).__name__} must say what its outputs are')

@@ -1,0 +1,28 @@
+"""Parser of ``mlfc.relax``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from aiida.orm import StructureData
+
+from aiida_mlfc.exchange.arrays import read_arrays
+from aiida_mlfc.exchange.job import structure_from_arrays
+from aiida_mlfc.exchange.names import ARRAYS_FILE
+from aiida_mlfc.parsers.base import MlfcParser
+
+
+class RelaxParser(MlfcParser):
+    """Relaxed structures."""
+
+    def attach(self, key: str, folder: Path, data: dict[str, Any]) -> None:
+        """The relaxed structure, checked against the one that went in."""
+        atoms = structure_from_arrays(read_arrays(folder / ARRAYS_FILE)['structure'])
+        given = self.node.inputs.structures[key]
+        if not np.array_equal(atoms.numbers, given.get_ase().numbers):
+            raise ValueError(f'{key}: the relaxed structure holds other atoms than the input')
+        node = StructureData(ase=atoms)
+        node.label = given.label
+        self.out(f'output_structures.{key}', node)

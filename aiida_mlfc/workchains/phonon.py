@@ -1,0 +1,182 @@
+"""``mlfc.phonon``: relax -> force constants -> phonons and stability, for a namespace of crystals at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida.common import AttributeDict
+from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, if_
+from aiida.orm import ArrayData, Dict, StructureData
+
+from aiida_mlfc.calculations.base import validate_keys
+from aiida_mlfc.data.phonons import OUTPUTS
+from aiida_mlfc.data.potential import PotentialData
+from aiida_mlfc.workchains.protocol import protocol_inputs
+from aiida_mlfc.workchains.restart import ForceConstantsWorkChain, PhononsWorkChain, RelaxWorkChain
+
+RELAXED, FORCE_CONSTANTS = 'output_structures', 'output_force_constants'
+
+
+class PhononWorkChain(WorkChain):
+    """Phonons of one or many crystals with one potential; three jobs whatever their number."""
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Inputs, outline, outputs."""
+        super().define(spec)
+        spec.input_namespace('structures', valid_type=StructureData, dynamic=True, validator=validate_keys)
+        spec.input('potential', valid_type=PotentialData)
+        spec.input_namespace('nac_params', valid_type=ArrayData, dynamic=True, required=False)
+        spec.expose_inputs(RelaxWorkChain, namespace='relax', exclude=('structures', 'potential', 'parent_folder'),
+                           namespace_options={'required': False, 'populate_defaults': False,
+                                              'help': 'Leave out to take the structures as they are.'})
+        spec.expose_inputs(ForceConstantsWorkChain, namespace='force_constants',
+                           exclude=('structures', 'potential', 'nac_params', 'parent_folder'))
+        spec.expose_inputs(PhononsWorkChain, namespace='phonons', exclude=('force_constants', 'parent_folder'))
+        spec.outline(
+            cls.setup,
+            if_(cls.should_relax)(cls.run_relax, cls.inspect_relax),
+            if_(cls.has_structures)(
+                cls.run_force_constants,
+                cls.inspect_force_constants,
+                if_(cls.has_force_constants)(cls.run_phonons, cls.inspect_phonons),
+            ),
+            cls.results,
+        )
+        spec.output_namespace(RELAXED, valid_type=StructureData, dynamic=True)
+        spec.expose_outputs(ForceConstantsWorkChain, include=(FORCE_CONSTANTS,))
+        for name, kind in OUTPUTS.items():
+            spec.output_namespace(name, valid_type=kind, dynamic=True)
+        spec.exit_code(411, 'ERROR_SOME_CRYSTALS_FAILED',
+                       message='No phonons for {keys}; output_parameters of the jobs say why.')
+        spec.exit_code(400, 'ERROR_SUB_PROCESS_FAILED', message='{label}<{pk}> failed with exit status {status}.')
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code: Any,
+        structure: StructureData | dict[str, StructureData],
+        potential: PotentialData,
+        protocol: str | None = None,
+        overrides: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+        relax: bool = True,
+        nac_params: dict[str, ArrayData] | None = None,
+    ) -> ProcessBuilder:
+        """A builder with everything filled in.
+
+        :param code: the ``mlfc-run`` code, a node or its label.
+        :param structure: one crystal, or several by key.
+        :param protocol: ``fast``, ``balanced`` (default) or ``stringent``.
+        :param overrides: laid over the protocol, ``{'relax': {...}, 'force_constants': {...}, 'phonons': {...}}``.
+        :param options: ``metadata.options`` of the jobs.
+        :param relax: relax positions (and cell, if overridden so) first.
+        :param nac_params: Born charges and dielectric tensor by key.
+        """
+        from aiida.orm import load_code
+
+        inputs = protocol_inputs('phonon', protocol, overrides)
+        code = load_code(code) if isinstance(code, str) else code
+        builder = cls.get_builder()
+        builder.structures = {'crystal': structure} if isinstance(structure, StructureData) else dict(structure)
+        builder.potential = potential
+        if nac_params:
+            builder.nac_params = nac_params
+        for name in ('relax', 'force_constants', 'phonons'):
+            if name == 'relax' and not relax:
+                builder.pop('relax')
+                continue
+            step = getattr(builder, name)
+            step.code = code
+            step.parameters = Dict(inputs[name]['parameters'])
+            if options:
+                step.metadata.options = options
+        return builder
+
+    def setup(self) -> None:
+        """Start from the structures as given."""
+        self.ctx.structures = dict(self.inputs.structures)
+        self.ctx.force_constants = {}
+        self.ctx.phonons = set()
+
+    def should_relax(self) -> bool:
+        """Whether relaxation is asked for."""
+        return 'relax' in self.inputs
+
+    def run_relax(self) -> ToContext:
+        """All crystals in one job."""
+        return self._submit(RelaxWorkChain, 'relax', structures=self.ctx.structures)
+
+    def inspect_relax(self) -> ExitCode | None:
+        """Go on with the crystals that relaxed."""
+        if failure := self._failure(self.ctx.relax):
+            return failure
+        self.ctx.structures = self._namespace(self.ctx.relax, RELAXED)
+        self.out(RELAXED, self.ctx.structures)
+        return None
+
+    def has_structures(self) -> bool:
+        """Whether any crystal is left."""
+        return bool(self.ctx.structures)
+
+    def run_force_constants(self) -> ToContext:
+        """All crystals in one job."""
+        nac = {key: node for key, node in self.inputs.get('nac_params', {}).items() if key in self.ctx.structures}
+        extra = {'nac_params': nac} if nac else {}
+        return self._submit(ForceConstantsWorkChain, 'force_constants', structures=self.ctx.structures, **extra)
+
+    def inspect_force_constants(self) -> ExitCode | None:
+        """Go on with the crystals that have force constants."""
+        if failure := self._failure(self.ctx.force_constants_run):
+            return failure
+        self.ctx.force_constants = self._namespace(self.ctx.force_constants_run, FORCE_CONSTANTS)
+        self.out(FORCE_CONSTANTS, self.ctx.force_constants)
+        return None
+
+    def has_force_constants(self) -> bool:
+        """Whether any crystal is left."""
+        return bool(self.ctx.force_constants)
+
+    def run_phonons(self) -> ToContext:
+        """All crystals in one job."""
+        return self._submit(PhononsWorkChain, 'phonons', force_constants=self.ctx.force_constants)
+
+    def inspect_phonons(self) -> ExitCode | None:
+        """Hand on what is there."""
+        if failure := self._failure(self.ctx.phonons_run):
+            return failure
+        for name in OUTPUTS:
+            found = self._namespace(self.ctx.phonons_run, name)
+            self.out(name, found)
+            self.ctx.phonons = set(found)
+        return None
+
+    def results(self) -> ExitCode | None:
+        """Success means: every crystal has phonons."""
+        missing = sorted(set(self.inputs.structures) - self.ctx.phonons)
+        if missing:
+            return self.exit_codes.ERROR_SOME_CRYSTALS_FAILED.format(keys=', '.join(missing))
+        return None
+
+    def _submit(self, process: type[WorkChain], namespace: str, **crystals: Any) -> ToContext:
+        inputs = AttributeDict(self.exposed_inputs(process, namespace))
+        inputs.update(crystals)
+        if process is not PhononsWorkChain:
+            inputs.potential = self.inputs.potential
+        inputs.metadata = {**inputs.get('metadata', {}), 'call_link_label': namespace}
+        running = self.submit(process, **inputs)
+        self.report(f'{namespace} of {len(next(iter(crystals.values())))} crystals: {process.__name__}<{running.pk}>')
+        return ToContext(**{namespace if namespace == 'relax' else f'{namespace}_run': running})
+
+    def _failure(self, child: Any) -> ExitCode | None:
+        """An exit code unless the child finished, be it with some crystals failed."""
+        accepted = (0, child.process_class.spec().exit_codes.ERROR_SOME_STRUCTURES_FAILED.status)
+        if child.is_finished and child.exit_status in accepted:
+            return None
+        return self.exit_codes.ERROR_SUB_PROCESS_FAILED.format(
+            label=child.process_label, pk=child.pk, status=child.exit_status)
+
+    @staticmethod
+    def _namespace(child: Any, name: str) -> dict[str, Any]:
+        """Output nodes of a child by key; empty if it has none."""
+        return dict(child.outputs[name]) if name in child.outputs else {}
