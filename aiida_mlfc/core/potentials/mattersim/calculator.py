@@ -215,7 +215,7 @@ class DifferentiableMatterSimCalculator(AseFace):
         soft_normalize: bool = True,
         positions_are_fractional: bool = False,
     ) -> Result:
-        """Many structures from tensors alone; see :meth:`forward_batch`. One of ``batch_index`` and ``sizes`` is needed."""
+        """Many structures from tensors alone; see :meth:`forward_batch`; it needs ``batch_index`` or ``sizes``."""
         counts = read_sizes(len(positions), sizes, batch_index)
         batch = self._batch(None, batch_atom_types, positions, lattice, counts, positions_are_fractional)
         edges = self._edges(self._many, batch, None)
@@ -309,6 +309,6 @@ def _read_potential(potential: Any, device: torch.device) -> M3GNet:
         state = {name: value.detach().cpu() for name, value in official.state_dict().items()}
         return from_official(state, official.model_args).to(device)
     raise TypeError(
-        f'potential: got {type(potential).__name__}, wanted the path of a checkpoint, a published name, a loaded MatterSim '
-        'model, or None'
+        f'potential: got {type(potential).__name__}, wanted the path of a checkpoint, a published name, a loaded '
+        'MatterSim model, or None'
     )

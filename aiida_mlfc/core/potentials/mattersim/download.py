@@ -150,7 +150,8 @@ def verify(path: Path, sha256: str | None = None) -> None:
     for source, value in (('the value asked for', sha256), (f'the record {record.name}', recorded)):
         if value is not None and value.lower() != digest:
             raise CheckpointError(
-                f'sha256: {path} has {digest}, wanted {value} ({source}). Delete the file and its record to fetch it anew.'
+                f'sha256: {path} has {digest}, wanted {value} ({source}). Delete the file and its record to fetch it '
+                'anew.'
             )
     if recorded is None:
         record.write_text(f'{digest}  {path.name}\n')
@@ -193,7 +194,10 @@ def _download(url: str, part: Path, attempts: int, timeout: float) -> None:
             _continue(url, part, timeout)
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code < 500:
+            # 416: what lies here is longer than the file there; start over.
+            if error.code == 416 and part.is_file():
+                part.unlink()
+            elif error.code < 500:
                 raise DownloadError(f'{url} answered {error.code} {error.reason}. {_ADVICE}') from error
             failure = error
         except (OSError, HTTPException) as error:

@@ -87,7 +87,8 @@ class Compiled:
                 with torch._dynamo.config.patch(trace_autograd_ops=True):
                     return self._function(
                         model, graph.positions.detach().requires_grad_(True), graph.cell.detach(),
-                        graph.atom_types.detach(), graph.batch, graph.edge_index, graph.edge_cell_shifts, types.detach(),
+                        graph.atom_types.detach(), graph.batch, graph.edge_index, graph.edge_cell_shifts,
+                        types.detach(),
                     )
             except Exception as error:  # noqa: BLE001 - whatever the compiler's reason, the eager result is right
                 self.failure = f'{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}'

@@ -36,8 +36,8 @@ class DifferentiableGraphBuilder:
     ) -> None:
         if not 0 < threebody_cutoff <= twobody_cutoff:
             raise ValueError(
-                f'threebody_cutoff: got {threebody_cutoff} Å with twobody_cutoff = {twobody_cutoff} Å, wanted a positive '
-                'radius no larger than that'
+                f'threebody_cutoff: got {threebody_cutoff} Å with twobody_cutoff = {twobody_cutoff} Å, wanted a '
+                'positive radius no larger than that'
             )
         self.twobody_cutoff, self.threebody_cutoff, self.device = twobody_cutoff, threebody_cutoff, device
         self.is_batch = not isinstance(initial_atoms, Atoms)
