@@ -19,7 +19,7 @@ class AseFace(Calculator):
     Energies in eV, forces in eV/Å, stress in eV/Å³, ASE's sign and Voigt order. float64 whatever torch's default dtype.
     """
 
-    implemented_properties = ['energy', 'free_energy', 'forces', 'stress']  # noqa: RUF012 - ASE's own form
+    implemented_properties = ['energy', 'free_energy', 'forces', 'stress']
 
     def forward(self, atoms: Atoms, **options: Any) -> dict[str, torch.Tensor]:
         """Energy (eV), forces (eV/Å) and stresses (GPa) of a structure."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ class GatedNetwork(nn.Module):
 
     def __init__(self, widths: Sequence[int], last: Activation = silu, bias: bool = True) -> None:
         super().__init__()
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.g = nn.Sequential(*(Dense(n_in, n_out, bias) for n_in, n_out in pairs))
         self.sigma = nn.Sequential(*(Dense(n_in, n_out, bias) for n_in, n_out in pairs))
         self.last = last

@@ -17,18 +17,25 @@ from torch.nn.functional import one_hot
 
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.mattersim.ase_face import AseFace
-from aiida_mlfc.core.potentials.mattersim.download import default_checkpoint, find_checkpoint
 from aiida_mlfc.core.potentials.mattersim.energy_gradients import Compiled, energy_gradients, within_cutoff
 from aiida_mlfc.core.potentials.mattersim.geometry import (
-    cart_to_frac, compute_distance_pbc, frac_to_cart, lattice_params_to_matrix, wrap_to_unit_cell,
+    cart_to_frac,
+    compute_distance_pbc,
+    frac_to_cart,
+    lattice_params_to_matrix,
+    wrap_to_unit_cell,
 )
 from aiida_mlfc.core.potentials.mattersim.graph_builder import DifferentiableGraphBuilder
 from aiida_mlfc.core.potentials.mattersim.inputs import (
-    Batch, batch_index_to_sizes, check_batch, common_dtype, default_tensors, read_sizes, sizes_to_batch_index,
+    Batch,
+    batch_index_to_sizes,
+    read_batch,
+    read_sizes,
+    sizes_to_batch_index,
 )
 from aiida_mlfc.core.potentials.mattersim.model import M3GNet
+from aiida_mlfc.core.potentials.mattersim.sources import read_potential
 from aiida_mlfc.core.potentials.mattersim.topology import DEFAULT_SKIN, Topology
-from aiida_mlfc.core.potentials.mattersim.weights import from_official, load_mattersim
 from aiida_mlfc.core.units import EV_PER_CUBIC_ANGSTROM_IN_GPA
 
 __all__ = [
@@ -56,7 +63,8 @@ class DifferentiableMatterSimCalculator(AseFace):
     :param topology: ``'auto'``: edges follow the positions and the lattice. ``'fixed'``: edges are those of ``atoms``
         (of the first tensors, where no ``atoms`` are passed), until :meth:`reset_topology`.
     :param skin: how far beyond the cutoff pairs are kept, so that few steps need a new search, Å.
-    :param compile: compile the function that gives energy and gradients; a warning says when that is not possible.
+    :param compile: compile the function that gives energy and gradients (minutes at the first call, worth it for many
+        calls); a warning says when that is not possible. A string names another backend of ``torch.compile``.
     :param dtype: of results computed from structures alone.
     """
 
@@ -68,14 +76,14 @@ class DifferentiableMatterSimCalculator(AseFace):
         threebody_cutoff: float = 4.0,
         topology: str = 'auto',
         skin: float = DEFAULT_SKIN,
-        compile: bool = False,  # noqa: A002 - the name of torch's own function
+        compile: bool | str = False,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         if topology not in ('auto', 'fixed'):
             raise ValueError(f"topology: got {topology!r}, wanted 'auto' or 'fixed'")
         self.device, self.topology, self.skin, self.dtype = torch.device(device), topology, skin, dtype
-        model = _read_potential(potential, self.device)
+        model = read_potential(potential, self.device)
         for name, got, wanted in (
             ('twobody_cutoff', twobody_cutoff, model.config.cutoff),
             ('threebody_cutoff', threebody_cutoff, model.config.threebody_cutoff),
@@ -84,7 +92,7 @@ class DifferentiableMatterSimCalculator(AseFace):
                 raise ValueError(f'{name}: got {got} Å, wanted {wanted} Å: the checkpoint fixes it')
         self.twobody_cutoff, self.threebody_cutoff = twobody_cutoff, threebody_cutoff
         self._models: dict[torch.dtype, M3GNet] = {model.dtype: model}
-        self._compiled = Compiled() if compile else None
+        self._compiled = Compiled(compile) if compile else None
         self.reset_topology()
 
     @property
@@ -138,7 +146,7 @@ class DifferentiableMatterSimCalculator(AseFace):
             embedding; without it the normaliser takes the heaviest species. For one-hot types both agree.
         :param positions_are_fractional: how ``positions`` are to be read.
         """
-        batch = self._batch([atoms], atom_types, positions, lattice, [len(atoms)], positions_are_fractional)
+        batch = self._batch([atoms], (atom_types, positions, lattice), [len(atoms)], positions_are_fractional)
         edges = self._edges(self._single, batch, [atoms])
         want = _wanted(include_forces, include_stresses, return_forces, return_stress)
         result = self._evaluate(batch, edges, *want, create_graph_forces or create_graph_stress, soft_normalize)
@@ -174,7 +182,7 @@ class DifferentiableMatterSimCalculator(AseFace):
         own = [len(atoms) for atoms in atoms_list]
         if (sizes is not None or batch_index is not None) and read_sizes(sum(own), sizes, batch_index) != own:
             raise ValueError(f'sizes: got sizes or batch_index that differ from those of atoms_list, {own}')
-        batch = self._batch(atoms_list, atom_types, positions, lattice, own, positions_are_fractional)
+        batch = self._batch(atoms_list, (atom_types, positions, lattice), own, positions_are_fractional)
         edges = self._edges(self._many, batch, atoms_list)
         want = _wanted(include_forces, include_stresses, return_forces, return_stress)
         return self._evaluate(batch, edges, *want, create_graph_forces or create_graph_stress, soft_normalize)
@@ -193,7 +201,7 @@ class DifferentiableMatterSimCalculator(AseFace):
         positions_are_fractional: bool = False,
     ) -> Result:
         """One structure from tensors alone; see :meth:`forward`."""
-        batch = self._batch(None, atom_types, positions, lattice, [len(positions)], positions_are_fractional)
+        batch = self._batch(None, (atom_types, positions, lattice), [len(positions)], positions_are_fractional)
         edges = self._edges(self._single, batch, None)
         create_graph = create_graph_forces or create_graph_stress
         result = self._evaluate(batch, edges, return_forces, return_stress, create_graph, soft_normalize)
@@ -217,7 +225,7 @@ class DifferentiableMatterSimCalculator(AseFace):
     ) -> Result:
         """Many structures from tensors alone; see :meth:`forward_batch`; it needs ``batch_index`` or ``sizes``."""
         counts = read_sizes(len(positions), sizes, batch_index)
-        batch = self._batch(None, batch_atom_types, positions, lattice, counts, positions_are_fractional)
+        batch = self._batch(None, (batch_atom_types, positions, lattice), counts, positions_are_fractional)
         edges = self._edges(self._many, batch, None)
         create_graph = create_graph_forces or create_graph_stress
         result = self._evaluate(batch, edges, return_forces, return_stress, create_graph, soft_normalize)
@@ -226,28 +234,10 @@ class DifferentiableMatterSimCalculator(AseFace):
         return result
 
     def _batch(
-        self,
-        atoms_list: Sequence[Atoms] | None,
-        atom_types: Tensor | None,
-        positions: Tensor | None,
-        lattice: Tensor | None,
-        sizes: list[int],
-        positions_are_fractional: bool,
+        self, atoms_list: Sequence[Atoms] | None, given: Sequence[Tensor | None], sizes: list[int], fractional: bool
     ) -> Batch:
-        given = (atom_types, positions, lattice)
-        for name, tensor in zip(('atom_types', 'positions', 'lattice'), given, strict=True):
-            if tensor is not None and not isinstance(tensor, Tensor):
-                raise TypeError(f'{name}: got {type(tensor).__name__}, wanted a torch.Tensor')
-        dtype = common_dtype(given, self.dtype or torch.get_default_dtype())
-        n_species = len(self.potential.species)
-        tensors = [None if t is None else t.to(device=self.device, dtype=dtype) for t in given]
-        if atoms_list is not None:
-            defaults = default_tensors(atoms_list, n_species, dtype, self.device)
-            fractional_default = positions_are_fractional and positions is None
-            tensors = [d if t is None else t for t, d in zip(tensors, defaults, strict=True)]
-            positions_are_fractional = positions_are_fractional and not fractional_default
-        types, points, cells = tensors
-        return check_batch(types, points, cells, sizes, n_species, positions_are_fractional)
+        default = self.dtype or torch.get_default_dtype()
+        return read_batch(atoms_list, given, sizes, len(self.potential.species), default, self.device, fractional)
 
     def _edges(self, topology: Topology, batch: Batch, atoms_list: Sequence[Atoms] | None) -> tuple[Tensor, Tensor]:
         if topology.follow or atoms_list is None:
@@ -293,22 +283,4 @@ def _wanted(
     return (
         include_forces if return_forces is None else return_forces,
         include_stresses if return_stress is None else return_stress,
-    )
-
-
-def _read_potential(potential: Any, device: torch.device) -> M3GNet:
-    """A model from a path, a published name, a model of ours, an official ``Potential``, or the default."""
-    if potential is None:
-        return load_mattersim(default_checkpoint(), torch.float32, device)
-    if isinstance(potential, M3GNet):
-        return potential.to(device)
-    if isinstance(potential, str | PathLike):
-        return load_mattersim(find_checkpoint(potential), torch.float32, device)
-    official = getattr(potential, 'model', potential)
-    if hasattr(official, 'model_args') and hasattr(official, 'state_dict'):
-        state = {name: value.detach().cpu() for name, value in official.state_dict().items()}
-        return from_official(state, official.model_args).to(device)
-    raise TypeError(
-        f'potential: got {type(potential).__name__}, wanted the path of a checkpoint, a published name, a loaded '
-        'MatterSim model, or None'
     )

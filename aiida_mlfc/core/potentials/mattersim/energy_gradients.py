@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -71,10 +72,14 @@ def energy_gradients(
 
 
 class Compiled:
-    """The compiled function, made at the first call; any failure leads back to the eager one, with a warning."""
+    """The compiled function, made at the first call; any failure leads back to the eager one, with a warning.
 
-    def __init__(self) -> None:
-        self._function = None
+    :param backend: of ``torch.compile``; True for its default.
+    """
+
+    def __init__(self, backend: bool | str = True) -> None:
+        self._backend = 'inductor' if backend is True else str(backend)
+        self._function: Callable[..., Gradients] | None = None
         #: why compilation was given up, if it was
         self.failure: str | None = None
 
@@ -82,7 +87,7 @@ class Compiled:
         if self.failure is None:
             try:
                 if self._function is None:
-                    self._function = torch.compile(_flat, dynamic=True, fullgraph=True)
+                    self._function = torch.compile(_flat, dynamic=True, fullgraph=True, backend=self._backend)
                 types = graph.atom_types if normaliser_types is None else normaliser_types
                 with torch._dynamo.config.patch(trace_autograd_ops=True):
                     return self._function(

@@ -167,3 +167,33 @@ def check_batch(
     if positions_are_fractional:
         positions = (positions[:, None] @ lattice.index_select(0, batch_index))[:, 0]
     return Batch(atom_types, positions, lattice, batch_index, sizes)
+
+
+def read_batch(
+    atoms_list: Sequence[Atoms] | None,
+    given: Sequence[Tensor | None],
+    sizes: list[int],
+    n_species: int,
+    default_dtype: torch.dtype,
+    device: torch.device | str,
+    positions_are_fractional: bool = False,
+) -> Batch:
+    """The checked batch from tensors, and from structures where a tensor is None.
+
+    :param given: atom types, positions and lattice as the user passed them.
+    :param default_dtype: where no floating tensor was given.
+    :raises ValueError: naming the argument that does not fit.
+    :raises TypeError: if one of them is no tensor, or of another dtype.
+    """
+    for name, tensor in zip(('atom_types', 'positions', 'lattice'), given, strict=True):
+        wanted = atoms_list is None or tensor is not None
+        if wanted and not isinstance(tensor, Tensor):
+            raise TypeError(f'{name}: got {type(tensor).__name__}, wanted a torch.Tensor')
+    dtype = common_dtype(given, default_dtype)
+    if atoms_list is not None:
+        # Positions of an Atoms are Cartesian whatever those of the tensors are.
+        positions_are_fractional = positions_are_fractional and given[1] is not None
+        defaults = default_tensors(atoms_list, n_species, dtype, device)
+        given = [d if t is None else t for t, d in zip(given, defaults, strict=True)]
+    types, positions, lattice = (t.to(device=device, dtype=dtype) for t in given)
+    return check_batch(types, positions, lattice, sizes, n_species, positions_are_fractional)

@@ -22,7 +22,14 @@ from torch.nn.functional import silu
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.mattersim.basis import (
-    DEGREE_OF_ROW, DEGREE_SIZES, MAX_L, MAX_N, SmoothBessel, SphericalBessel, envelope, harmonics,
+    DEGREE_OF_ROW,
+    DEGREE_SIZES,
+    MAX_L,
+    MAX_N,
+    SmoothBessel,
+    SphericalBessel,
+    envelope,
+    harmonics,
 )
 from aiida_mlfc.core.potentials.mattersim.blocks import Block, GatedNetwork, Network
 

@@ -1,0 +1,35 @@
+"""Whatever a user calls a MatterSim potential, as a model."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+import torch
+
+from aiida_mlfc.core.potentials.mattersim.download import default_checkpoint, find_checkpoint
+from aiida_mlfc.core.potentials.mattersim.model import M3GNet
+from aiida_mlfc.core.potentials.mattersim.weights import from_official, load_mattersim
+
+
+def read_potential(potential: Any, device: torch.device | str = 'cpu') -> M3GNet:
+    """A model from a path, a published name, a model of ours, an official ``Potential``, or None: the default.
+
+    Files and official objects give the stored float32 numbers; a model of ours is taken as it is.
+
+    :raises TypeError: for anything else.
+    """
+    if potential is None:
+        return load_mattersim(default_checkpoint(), torch.float32, device)
+    if isinstance(potential, M3GNet):
+        return potential.to(device)
+    if isinstance(potential, str | PathLike):
+        return load_mattersim(find_checkpoint(potential), torch.float32, device)
+    official = getattr(potential, 'model', potential)
+    if hasattr(official, 'model_args') and hasattr(official, 'state_dict'):
+        state = {name: value.detach().cpu() for name, value in official.state_dict().items()}
+        return from_official(state, official.model_args).to(device)
+    raise TypeError(
+        f'potential: got {type(potential).__name__}, wanted the path of a checkpoint, a published name, a loaded '
+        'MatterSim model, or None'
+    )
