@@ -5,9 +5,13 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.neighborlist import neighbor_list
+from torch import Tensor
 
 from aiida_mlfc.core.potentials.dx.config import preset
 from aiida_mlfc.core.potentials.dx.model import DXModel
+from aiida_mlfc.core.potentials.dx.radial import quartic
+from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
+from aiida_mlfc.core.potentials.interface import EnergyModel
 
 #: Na, Al, Si, Cl
 SPECIES = (11, 13, 14, 17)
@@ -57,3 +61,23 @@ def _rattled(atoms: Atoms, seed: int) -> Atoms:
 
 def _distance_to_cutoff(atoms: Atoms) -> float:
     return np.abs(neighbor_list('d', atoms, SMALL['cutoff'] + 1) - SMALL['cutoff']).min()
+
+
+class EmbeddedAtoms(EnergyModel):
+    """E = Σ_i [½ Σ_j a_i a_j φ(d) - √(1 + Σ_j a_j φ(d))], φ = 4 (1 - (d/r_c)²)⁴ exp(-d): many-body, smooth, not learned.
+
+    The cheapest model that the contract holds for, and the toy reference of training and folding.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.species, self.cutoff = SPECIES, SMALL['cutoff']
+        self.n_message_layers, self.interaction_range, self.metadata = 1, self.cutoff, {}
+        self.strengths = torch.nn.Parameter(torch.tensor([0.9, 1.3, 1.1, 0.7], dtype=torch.float64))
+
+    def forward(self, graph: AtomGraph) -> Tensor:
+        distances = graph.edge_vectors().square().sum(-1).sqrt()
+        strengths = graph.atom_types @ self.strengths
+        overlap = 4 * quartic(distances / self.cutoff) * torch.exp(-distances) * graph.neighbours(strengths)
+        density = graph.sum_to_centres(overlap)
+        return graph.sum_to_systems(10 * strengths * density - torch.sqrt(1 + density))

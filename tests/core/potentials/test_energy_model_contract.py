@@ -21,10 +21,11 @@ from aiida_mlfc.core.potentials.graphs.batching import concatenate
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.units import EV_PER_CUBIC_ANGSTROM_IN_GPA
 
-from ..small_systems import small_crystals, small_dx
+from ..small_systems import EmbeddedAtoms, small_crystals, small_dx
 
 #: float64 models by name. MatterSim, metatomic and the shipped weights belong here as soon as they exist.
 MODELS = {
+    'embedded-atoms': lambda: EmbeddedAtoms().eval(),
     'dx-v4': small_dx,
     'dx-v2': partial(small_dx, 'v2'),
     'dx-sigmoid': partial(small_dx, attention='sigmoid'),
@@ -179,10 +180,10 @@ def test_stress_is_the_strain_derivative(model, crystal):
     stress = stress[0].numpy()
     assert np.abs(stress).max() > 1e-2
     assert np.abs(stress - stress.T).max() == 0
-    for a, b in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)):
-        strain = np.zeros((3, 3))
-        strain[a, b] += 0.5
-        strain[b, a] += 0.5
+    rng = np.random.default_rng(12)
+    for _ in range(2):
+        strain = rng.uniform(-1, 1, (3, 3))
+        strain = (strain + strain.T) / 2
 
         def difference(step, strain=strain):
             energies = []
@@ -193,40 +194,34 @@ def test_stress_is_the_strain_derivative(model, crystal):
             return (energies[0] - energies[1]) / (2 * step)
 
         expected = extrapolated(difference, 2e-3) / crystal.get_volume() * EV_PER_CUBIC_ANGSTROM_IN_GPA
-        assert abs(stress[a, b] - expected) < 1e-6 * np.abs(stress).max()
+        assert abs((stress * strain).sum() - expected) < 1e-6 * np.abs(stress).max()
     plain_energy, plain_forces = energy_and_forces(model, crystal)
     assert abs(energy.item() - plain_energy) < INVARIANCE
     assert np.abs(forces.numpy() - plain_forces).max() < INVARIANCE
 
 
-def test_hessian_is_symmetric_and_obeys_the_sum_rule(model, crystal):
+def test_hessian_is_symmetric_obeys_the_sum_rule_and_equals_products(model, crystal):
     rows = hessian(model, crystal)
     size = np.abs(rows).max()
     assert 1e-3 < size < 1e3
     flat = rows.reshape(len(rows), -1)
     assert np.abs(flat - flat.T).max() < 1e-12 * size
     assert np.abs(rows.sum(axis=1)).max() < 1e-8
+    vectors = np.random.default_rng(5).standard_normal((len(crystal), 3))
+    product = hvp(model, graph_of(model, crystal), torch.tensor(vectors)).numpy()
+    assert np.abs(product.ravel() - flat.T @ vectors.ravel()).max() < 1e-12 * size * vectors.size
 
 
 def test_hessian_rows_are_differences_of_forces(model, crystal):
     """Perfect crystals matter: collinear triples and vanishing features break wrong derivatives there."""
-    rng = np.random.default_rng(4)
-    indices = np.array([0, len(crystal) - 1])
-    directions = np.array([[1, 0, 0], rng.standard_normal(3)])
-    directions[1] /= np.linalg.norm(directions[1])
+    indices = np.array([len(crystal) - 1])
+    directions = np.array([[0.48, -0.6, 0.64]])
     rows, forces = directional_responses(model, graph_of(model, crystal), indices, directions)
     differences = extrapolated(
         lambda step: difference_responses(model, crystal, indices, directions, distance=step)[0], 0.01
     )
     assert np.abs(rows - differences).max() < 1e-6 * np.abs(rows).max()
     assert np.abs(forces - energy_and_forces(model, crystal)[1]).max() < INVARIANCE
-
-
-def test_hvp_is_a_combination_of_rows(model, rattled):
-    vectors = np.random.default_rng(5).standard_normal((len(rattled), 3))
-    product = hvp(model, graph_of(model, rattled), torch.tensor(vectors)).numpy()
-    expected = np.tensordot(vectors.ravel(), hessian(model, rattled), axes=1)
-    assert np.abs(product - expected).max() < 1e-12 * np.abs(expected).max()
 
 
 def test_batch_equals_single(model):
@@ -334,7 +329,7 @@ def test_atom_without_neighbours(model):
 def test_interaction_range(model):
     """Force constants vanish beyond twice the range, and reach beyond the range: each energy sees both atoms."""
     reach = model.interaction_range
-    n_cells = int(np.ceil(4.5 * reach / 4.05))
+    n_cells = int(np.ceil(4 * reach / 4.05)) + 3
     atoms = Atoms('Al', positions=[[0, 0, 0]], cell=np.diag([3.1, 3.1, 4.05]), pbc=True) * (1, 1, n_cells)
     atoms.rattle(0.05, seed=11)
     responses, _ = directional_responses(model, graph_of(model, atoms), np.array([0]), np.array([[0.0, 0.6, 0.8]]))
