@@ -91,7 +91,8 @@ class Compiled:
                 types = graph.atom_types if normaliser_types is None else normaliser_types
                 with torch._dynamo.config.patch(trace_autograd_ops=True):
                     return self._function(
-                        model, graph.positions.detach().requires_grad_(True), graph.cell.detach(),
+                        model, graph.positions.detach().requires_grad_(True),
+                        torch.zeros_like(graph.cell, requires_grad=True), graph.cell.detach(),
                         graph.atom_types.detach(), graph.batch, graph.edge_index, graph.edge_cell_shifts,
                         types.detach(),
                     )
@@ -106,11 +107,10 @@ class Compiled:
 
 
 def _flat(
-    model: M3GNet, positions: Tensor, cell: Tensor, atom_types: Tensor, batch: Tensor, edge_index: Tensor,
-    edge_cell_shifts: Tensor, normaliser_types: Tensor,
+    model: M3GNet, positions: Tensor, strain: Tensor, cell: Tensor, atom_types: Tensor, batch: Tensor,
+    edge_index: Tensor, edge_cell_shifts: Tensor, normaliser_types: Tensor,
 ) -> Gradients:
     """:func:`energy_gradients` of plain tensors, as the compiler takes them."""
-    strain = torch.zeros_like(cell, requires_grad=True)
     graph = AtomGraph(positions, cell, atom_types, batch, edge_index, edge_cell_shifts).strained(strain)
     energy = graph.sum_to_systems(model.atomic_energies(graph, normaliser_types))
     gradient, virial = torch.autograd.grad(energy.sum(), (positions, strain))
