@@ -75,7 +75,7 @@ def _split_at_zero(x: np.ndarray, y: np.ndarray) -> list[tuple[np.ndarray, np.nd
     begin_x: list[float] = []
     begin_y: list[float] = []
     first = 0
-    for k in np.flatnonzero(np.signbit(y[:-1]) != np.signbit(y[1:])):
+    for k in np.flatnonzero(np.signbit(y[:-1]) != np.signbit(y[1:])).tolist():
         crossing = x[k] - y[k] * (x[k + 1] - x[k]) / (y[k + 1] - y[k])
         pieces.append((np.array([*begin_x, *x[first:k + 1], crossing]), np.array([*begin_y, *y[first:k + 1], 0.0])))
         begin_x, begin_y, first = [crossing], [0.0], k + 1

@@ -34,7 +34,7 @@ def _layout(**parts: Any) -> dict[str, Any]:
         'font': {'family': 'system-ui, -apple-system, "Segoe UI", "Liberation Sans", sans-serif', 'size': 13,
                  'color': '#1c2430'},
         'paper_bgcolor': '#ffffff', 'plot_bgcolor': '#ffffff', 'hovermode': 'closest', 'dragmode': 'zoom',
-        'margin': {'l': 64, 'r': 16, 't': 60, 'b': 56},
+        'margin': {'l': 64, 'r': 26, 't': 60, 'b': 56},
         **parts,
     }
 
@@ -43,7 +43,7 @@ def _axis(title: str, **parts: Any) -> dict[str, Any]:
     """A framed axis with its unit."""
     return {
         'title': {'text': title, 'standoff': 8}, 'showline': True, 'mirror': 'all', 'linecolor': '#59626e',
-        'ticks': 'outside', 'tickcolor': '#59626e', 'gridcolor': '#dfe3e8', 'zeroline': False, **parts,
+        'ticks': 'inside', 'tickcolor': '#59626e', 'gridcolor': '#dfe3e8', 'zeroline': False, **parts,
     }
 
 
@@ -137,14 +137,15 @@ def thermal_curves(thermal: ThermalProperties, n_modes: int | None = None) -> Fi
         ('entropy', thermal.entropy, 'y2', palette.ELEMENTS[1], 'J/K/mol'),
         ('heat capacity', thermal.heat_capacity, 'y2', palette.ELEMENTS[2], 'J/K/mol'),
     )
-    data = [{
+    data: list[dict[str, Any]] = [{
         'type': 'scatter', 'mode': 'lines', 'name': name, 'x': kelvin, 'y': rounded(values, DECIMALS),
         'xaxis': 'x', 'yaxis': axis, 'line': {'color': colour, 'width': 2},
         'hovertemplate': '%{y:.2f} ' + unit + ' at %{x:.0f} K<extra>' + name + '</extra>',
     } for name, values, axis, colour, unit in curves]
     if n_modes is not None:
         data.append({
-            'type': 'scatter', 'mode': 'lines', 'name': 'Dulong–Petit limit', 'xaxis': 'x', 'yaxis': 'y2',
+            'type': 'scatter', 'mode': 'lines+text', 'name': 'Dulong–Petit limit', 'xaxis': 'x', 'yaxis': 'y2',
+            'showlegend': False, 'text': ['3NR'], 'textposition': 'top right', 'cliponaxis': False,
             'x': [kelvin[0], kelvin[-1]], 'y': [round(n_modes * GAS_CONSTANT, DECIMALS)] * 2, 'hoverinfo': 'skip',
             'line': {'color': palette.NEUTRAL, 'width': 1.2, 'dash': 'dash'},
         })
@@ -179,8 +180,8 @@ def stability_curve(stability: Stability) -> Figure:
         shapes.append({'type': 'line', 'xref': 'x', 'yref': 'paper', 'x0': threshold, 'x1': threshold, 'y0': 0, 'y1': 1,
                        'layer': 'below', 'line': {'color': colour, 'width': 1.2, 'dash': 'dash'}})
         data.append({
-            'type': 'scatter', 'mode': 'markers', 'name': f'{threshold:g} THz: {verdict}', 'x': [threshold],
-            'y': [round(float(np.interp(threshold, thresholds, fraction)), DECIMALS)],
+            'type': 'scatter', 'mode': 'markers', 'name': f'{threshold:g} THz: {verdict}'.replace('-', '−'),
+            'x': [threshold], 'y': [round(float(np.interp(threshold, thresholds, fraction)), DECIMALS)],
             'marker': {'color': colour, 'size': 9, 'symbol': 'circle' if verdict == 'stable' else 'x'},
             'hovertemplate': f'{name}: {verdict}<br>%{{y:.2f}} % of the modes below %{{x:.3f}} THz<extra></extra>',
         })

@@ -48,7 +48,8 @@ def bands_and_dos(phonons: Phonons, title: str | None = None) -> Figure:
     right.plot(total, points, color=palette.NEUTRAL, linewidth=0.9, label='total')
     if len(dos.symbols) > 1:
         for k, (symbol, projection) in enumerate(zip(dos.symbols, dos.projected_dos, strict=True)):
-            right.plot(projection, points, color=palette.ELEMENTS[k % len(palette.ELEMENTS)], linewidth=1.1, label=symbol)
+            colour = palette.ELEMENTS[k % len(palette.ELEMENTS)]
+            right.plot(projection, points, color=colour, linewidth=1.1, label=symbol)
         right.legend(frameon=False, fontsize='small')
     right.set_xlim(0.0, 1.05 * float(np.max(total)) or 1.0)
     right.set_xlabel('DOS (states/THz/cell)')

@@ -1,7 +1,7 @@
 """One self-contained page: table, figures and provenance of a whole screen, readable without a network for years.
 
-Everything that came from a file (names, errors, provenance) travels as JSON and is shown as text. Scripts run only where
-their hash is in the page's own security policy, and the policy forbids every connection.
+Everything that came from a file (names, errors, provenance) travels as JSON and is shown as text. Scripts run only
+where their hash is in the page's own security policy, and the policy forbids every connection.
 """
 
 from __future__ import annotations
@@ -22,12 +22,19 @@ from aiida_mlfc.reports.page_data import crystal_parcel, entry_of, overview
 from aiida_mlfc.reports.plain_json import json_text, write_atomically
 from aiida_mlfc.reports.rows import Row
 
+#: one script on the page: tools first, what runs at once last
+_SCRIPTS = ('page_text.js', 'page_panels.js', 'page_table.js', 'page_start.js')
 _SLOT = re.compile(r'<!--\[(\w+)\]-->')
 
 
 def _resource(name: str) -> str:
     """A file that is installed beside this module."""
     return files('aiida_mlfc.reports').joinpath(name).read_text(encoding='utf-8')
+
+
+def _script() -> str:
+    """The page's own script, in a scope of its own."""
+    return '(() => {\n' + '\n'.join(_resource(name) for name in _SCRIPTS) + '})();\n'
 
 
 def _embedded(identifier: str, value: Any) -> str:
@@ -70,8 +77,8 @@ def write_page(
     """Write the report; the old one stays until the new one is complete.
 
     :param rows: the table, failed crystals included.
-    :param phonons: of the finished crystals, under ``force_constants_uuid``, ``structure_uuid`` or name; asked for one by
-        one, so a mapping that reads them from disk keeps memory small.
+    :param phonons: of the finished crystals, under ``force_constants_uuid``, ``structure_uuid`` or name; asked for one
+        by one, so a mapping that reads them from disk keeps memory small.
     :param cards: model cards of the potentials; what they hold is shown as it stands, nested tables too.
     :param provenance: under the same keys, label -> text, for example where the structure and the force constants are.
     :param note: a line under the title, for example when and by what the page was made.
@@ -79,7 +86,7 @@ def write_page(
     """
     from plotly.offline import get_plotlyjs
 
-    plotly, script = get_plotlyjs(), _resource('page.js')
+    plotly, script = get_plotlyjs(), _script()
     texts = {
         'policy': lambda: [_policy([plotly, script])],
         'style': lambda: [_resource('page.css')],

@@ -1,4 +1,4 @@
-"""What the page knows: the rows, and one parcel of figures for each crystal, which the browser opens when it is asked to."""
+"""What the page knows: the rows, and one parcel of figures for each crystal, opened when it is asked for."""
 
 from __future__ import annotations
 

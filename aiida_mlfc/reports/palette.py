@@ -1,6 +1,6 @@
 """Colours that tell apart on white and on dark paper, and to colour-blind eyes.
 
-Those of the elements are Okabe and Ito's (https://jfly.uni-koeln.de/color/).
+Those of the elements are Okabe and Ito's (https://jfly.uni-koeln.de/color/), the blue lighter.
 """
 
 #: real branches
@@ -15,4 +15,4 @@ IMAGINARY_FILL = 'rgba(213,67,46,0.30)'
 #: stable verdicts
 STABLE = '#1f9a6d'
 #: elements, in their order in the crystal; more than these begin again
-ELEMENTS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00')
+ELEMENTS = ('#1f86cc', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00')
