@@ -33,7 +33,7 @@ class ForceConstantsOptions:
     method: str = 'autograd'
     distance: float = 0.01
     supercell_matrix: Any = None
-    supercell_length: float = 11.0
+    supercell_length: float = 10.0
     max_atoms: int = 600
     symprec: float = 1e-4
     device: str = 'cpu'

@@ -12,9 +12,43 @@ from aiida_mlfc.calculations.base import validate_keys
 from aiida_mlfc.data.phonons import OUTPUTS
 from aiida_mlfc.data.potential import PotentialData
 from aiida_mlfc.workchains.protocol import protocol_inputs
-from aiida_mlfc.workchains.restart import ForceConstantsWorkChain, PhononsWorkChain, RelaxWorkChain
+from aiida_mlfc.workchains.restart import NAMESPACE, ForceConstantsWorkChain, PhononsWorkChain, RelaxWorkChain
 
 RELAXED, FORCE_CONSTANTS = 'output_structures', 'output_force_constants'
+
+
+def _excluded(*ports: str) -> tuple[str, ...]:
+    """Ports of a calculation that the work chain fills in itself."""
+    return tuple(f'{NAMESPACE}.{port}' for port in ports)
+
+
+def fill_builder(
+    builder: ProcessBuilder,
+    code: Any,
+    potential: PotentialData,
+    protocol: str | None,
+    overrides: dict[str, Any] | None,
+    options: dict[str, Any] | None,
+    relax: bool,
+    nac_params: dict[str, ArrayData] | None,
+) -> None:
+    """Set potential, codes and parameters of the three steps; see ``get_builder_from_protocol``."""
+    from aiida.orm import load_code
+
+    inputs = protocol_inputs('phonon', protocol, overrides)
+    code = load_code(code) if isinstance(code, str) else code
+    builder.potential = potential
+    if nac_params:
+        builder.nac_params = nac_params
+    for name in ('relax', 'force_constants', 'phonons'):
+        if name == 'relax' and not relax:
+            builder.pop('relax')
+            continue
+        step = getattr(builder, name)[NAMESPACE]
+        step.code = code
+        step.parameters = Dict(inputs[name]['parameters'])
+        if options:
+            step.metadata.options = options
 
 
 class PhononWorkChain(WorkChain):
@@ -27,12 +61,12 @@ class PhononWorkChain(WorkChain):
         spec.input_namespace('structures', valid_type=StructureData, dynamic=True, validator=validate_keys)
         spec.input('potential', valid_type=PotentialData)
         spec.input_namespace('nac_params', valid_type=ArrayData, dynamic=True, required=False)
-        spec.expose_inputs(RelaxWorkChain, namespace='relax', exclude=('structures', 'potential', 'parent_folder'),
+        spec.expose_inputs(RelaxWorkChain, namespace='relax', exclude=_excluded('structures', 'potential', 'parent_folder'),
                            namespace_options={'required': False, 'populate_defaults': False,
                                               'help': 'Leave out to take the structures as they are.'})
         spec.expose_inputs(ForceConstantsWorkChain, namespace='force_constants',
-                           exclude=('structures', 'potential', 'nac_params', 'parent_folder'))
-        spec.expose_inputs(PhononsWorkChain, namespace='phonons', exclude=('force_constants', 'parent_folder'))
+                           exclude=_excluded('structures', 'potential', 'nac_params', 'parent_folder'))
+        spec.expose_inputs(PhononsWorkChain, namespace='phonons', exclude=_excluded('force_constants', 'parent_folder'))
         spec.outline(
             cls.setup,
             if_(cls.should_relax)(cls.run_relax, cls.inspect_relax),
@@ -73,24 +107,9 @@ class PhononWorkChain(WorkChain):
         :param relax: relax positions (and cell, if overridden so) first.
         :param nac_params: Born charges and dielectric tensor by key.
         """
-        from aiida.orm import load_code
-
-        inputs = protocol_inputs('phonon', protocol, overrides)
-        code = load_code(code) if isinstance(code, str) else code
         builder = cls.get_builder()
         builder.structures = {'crystal': structure} if isinstance(structure, StructureData) else dict(structure)
-        builder.potential = potential
-        if nac_params:
-            builder.nac_params = nac_params
-        for name in ('relax', 'force_constants', 'phonons'):
-            if name == 'relax' and not relax:
-                builder.pop('relax')
-                continue
-            step = getattr(builder, name)
-            step.code = code
-            step.parameters = Dict(inputs[name]['parameters'])
-            if options:
-                step.metadata.options = options
+        fill_builder(builder, code, potential, protocol, overrides, options, relax, nac_params)
         return builder
 
     def setup(self) -> None:
@@ -160,9 +179,9 @@ class PhononWorkChain(WorkChain):
 
     def _submit(self, process: type[WorkChain], namespace: str, **crystals: Any) -> ToContext:
         inputs = AttributeDict(self.exposed_inputs(process, namespace))
-        inputs.update(crystals)
+        inputs[NAMESPACE].update(crystals)
         if process is not PhononsWorkChain:
-            inputs.potential = self.inputs.potential
+            inputs[NAMESPACE]['potential'] = self.inputs.potential
         inputs.metadata = {**inputs.get('metadata', {}), 'call_link_label': namespace}
         running = self.submit(process, **inputs)
         self.report(f'{namespace} of {len(next(iter(crystals.values())))} crystals: {process.__name__}<{running.pk}>')

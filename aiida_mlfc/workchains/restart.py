@@ -15,6 +15,8 @@ from aiida_mlfc.calculations.relax import RelaxCalculation
 
 #: scheduler exit codes of CalcJob: out of memory and out of walltime
 OUT_OF_MEMORY, OUT_OF_WALLTIME = 110, 120
+#: input namespace of the calculation
+NAMESPACE = 'mlfc'
 
 
 class RestartWorkChain(BaseRestartWorkChain):
@@ -24,9 +26,9 @@ class RestartWorkChain(BaseRestartWorkChain):
 
     @classmethod
     def define(cls, spec: Any) -> None:
-        """The calculation's own ports, under the calculation's own names."""
+        """Inputs of the calculation in the namespace ``mlfc``, its outputs under their own names."""
         super().define(spec)
-        spec.expose_inputs(cls._process_class)
+        spec.expose_inputs(cls._process_class, namespace=NAMESPACE)
         spec.expose_outputs(cls._process_class)
         spec.outline(
             cls.setup,
@@ -39,7 +41,7 @@ class RestartWorkChain(BaseRestartWorkChain):
     def setup(self) -> None:
         """Collect the inputs of the calculation."""
         super().setup()
-        self.ctx.inputs = AttributeDict(self.exposed_inputs(self._process_class))
+        self.ctx.inputs = AttributeDict(self.exposed_inputs(self._process_class, NAMESPACE))
         self.ctx.n_done = -1
 
     @process_handler(priority=600, exit_codes=MlfcCalculation.spec().exit_codes.ERROR_SOME_STRUCTURES_FAILED)

@@ -8,7 +8,7 @@ from aiida.engine import ExitCode, WorkChain, append_, while_
 from aiida.orm import ArrayData, StructureData
 
 from aiida_mlfc.calculations.base import validate_keys
-from aiida_mlfc.workchains.phonon import PhononWorkChain
+from aiida_mlfc.workchains.phonon import PhononWorkChain, fill_builder
 
 DEFAULT_SHARD_SIZE = 50
 DEFAULT_CONCURRENT = 4
@@ -37,15 +37,9 @@ class ScreenWorkChain(WorkChain):
                                   options: dict[str, Any] | None = None, relax: bool = True,
                                   nac_params: dict[str, ArrayData] | None = None) -> Any:
         """As :meth:`PhononWorkChain.get_builder_from_protocol`, for many structures by key."""
-        inner = PhononWorkChain.get_builder_from_protocol(code, structures, potential, protocol, overrides, options,
-                                                          relax, nac_params)
         builder = cls.get_builder()
-        names = ['structures', 'potential', 'force_constants', 'phonons']
-        names += ['relax'] * relax + ['nac_params'] * bool(nac_params)
-        for name in names:
-            setattr(builder, name, getattr(inner, name))
-        if not relax:
-            builder.pop('relax')
+        builder.structures = dict(structures)
+        fill_builder(builder, code, potential, protocol, overrides, options, relax, nac_params)
         return builder
 
     def setup(self) -> None:

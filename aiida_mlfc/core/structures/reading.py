@@ -113,7 +113,9 @@ def _read_cif(path: Path) -> list[Atoms]:
         if occupancies is not None and any(isinstance(x, (int, float)) and x < 1 - 1e-3 for x in occupancies):
             raise StructureError('partial occupancies: phonons need an ordered crystal')
         # On the sites as listed, before symmetry merges what coincides.
-        check_structure(block.get_unsymmetrized_structure())
+        listed = block.get_unsymmetrized_structure()
+        listed.pbc = True
+        check_structure(listed)
         atoms = block.get_atoms()
         stated = block.get('_chemical_formula_sum')
         if isinstance(stated, str) and not _formula_fits(stated, atoms):

@@ -48,7 +48,9 @@ def commensurate_qpoints(supercell_matrix: np.ndarray) -> np.ndarray:
 
 def sublattice_of(qpoint: np.ndarray, tolerance: float = 1e-8) -> np.ndarray:
     """Basis of L_q in primitive vectors, rows, integers, shape ``(3, 3)``; its determinant is the order of q."""
-    order = next(n for n in range(1, 1000) if np.allclose(n * qpoint, np.rint(n * qpoint), atol=tolerance))
+    orders = (n for n in range(1, 1000) if np.allclose(n * qpoint, np.rint(n * qpoint), atol=tolerance))
+    if (order := next(orders, 0)) == 0:
+        raise ValueError(f'found no sublattice for q = {qpoint}: wanted fractions with denominators below 1000')
     for a, c in ((a, c) for a in range(1, order + 1) for c in range(1, order + 1) if order % (a * c) == 0):
         f = order // (a * c)
         for b, d, e in product(range(c), range(f), range(f)):

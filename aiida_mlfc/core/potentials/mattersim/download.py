@@ -165,7 +165,8 @@ def _accept(part: Path, target: Path, sha256: str | None) -> None:
         reason = f'sha256 {digest}, wanted {sha256}'
     elif not zipfile.is_zipfile(part):
         # A login page of a proxy comes with status 200 too.
-        reason = f'no zip archive (first bytes {part.open("rb").read(16)!r}): perhaps a page of a proxy'
+        with open(part, 'rb') as stream:
+            reason = f'no zip archive (first bytes {stream.read(16)!r}): perhaps a page of a proxy'
     if reason is not None:
         part.unlink()
         raise CheckpointError(f'the file fetched as {target.name} was refused and removed: {reason}')

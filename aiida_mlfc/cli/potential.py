@@ -1,0 +1,73 @@
+"""``aiida-mlfc potential``: which potentials there are, and what their cards say."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+
+@click.group('potential')
+def command() -> None:
+    """Potentials: the shipped ones, files, and those in the profile."""
+
+
+def _summary(path: Any) -> dict[str, Any]:
+    from ase.data import chemical_symbols
+
+    from aiida_mlfc.core.checkpoint_files import read_header, sha256_of
+
+    header = read_header(path)
+    return {'name': header.card.get('name', path.stem), 'architecture': header.architecture,
+            'elements': [chemical_symbols[z] for z in header.species], 'cutoff': header.cutoff,
+            'licence': header.card.get('licence', 'not stated'), 'sha256': sha256_of(path)}
+
+
+@command.command('list')
+@click.option('--json', 'as_json', is_flag=True)
+def list_potentials(as_json: bool) -> None:
+    """The potentials in the package."""
+    from aiida_mlfc.core.checkpoint_files import resolve, shipped_names
+
+    found = [_summary(resolve(name)) for name in shipped_names()]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for entry in found:
+        click.echo(f'{entry["name"]:16} {entry["architecture"]:6} {entry["cutoff"]:.1f} Å  {" ".join(entry["elements"])}')
+
+
+@command.command('show')
+@click.argument('potential')
+@click.option('--json', 'as_json', is_flag=True)
+def show(potential: str, as_json: bool) -> None:
+    """The model card of POTENTIAL, a shipped name or a checkpoint file."""
+    import yaml
+
+    from aiida_mlfc.core.checkpoint_files import CheckpointError, read_header, resolve
+
+    try:
+        path = resolve(potential)
+        content = {**_summary(path), 'config': read_header(path).config, 'card': read_header(path).card}
+    except CheckpointError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(json.dumps(content, indent=2, ensure_ascii=False) if as_json
+               else yaml.safe_dump(content, sort_keys=False, allow_unicode=True), nl=not as_json or True)
+
+
+@command.command('import')
+@click.argument('path', type=click.Path(exists=True, dir_okay=False))
+@click.pass_context
+def import_potential(ctx: click.Context, path: str) -> None:
+    """Store the checkpoint at PATH in the profile; the same file is stored once."""
+    from aiida_mlfc.cli.profile import load_or_create_profile
+    from aiida_mlfc.core.checkpoint_files import CheckpointError
+    from aiida_mlfc.data.potential import PotentialData
+
+    load_or_create_profile(ctx.obj['profile'])
+    try:
+        node = PotentialData.get_or_create(path)
+    except CheckpointError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f'PotentialData {node.uuid} {node.name} sha256 {node.sha256}')

@@ -1,0 +1,62 @@
+"""``aiida-mlfc screen``: crystals in files and folders to phonons, again and again without repeating anything."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command('screen')
+@click.argument('paths', nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option('--potential', 'potential_name', default='dx-demo', show_default=True, help='Shipped name or checkpoint file.')
+@click.option('--protocol', default=None, help='fast, balanced (default) or stringent.')
+@click.option('--supercell', nargs=3, type=click.IntRange(min=1), default=None, help='Repeats along the cell vectors.')
+@click.option('--relax/--no-relax', default=True, show_default=True, help='Relax positions first.')
+@click.option('--relax-cell', is_flag=True, help='Relax the cell too; needs a potential trained on stress.')
+@click.option('--nac/--no-nac', default=True, show_default=True, help='Use Born charges in NAME.BORN beside NAME.cif.')
+@click.option('--code', 'code_label', default=None, help='Code label; by default mlfc-run on this machine.')
+@click.option('--shard-size', type=click.IntRange(min=1), default=50, show_default=True, help='Crystals in one job.')
+@click.option('--foreground', is_flag=True, help='Run in this process, without the daemon.')
+@click.option('--json', 'as_json', is_flag=True, help='Print the rows as JSON instead of a table.')
+@click.option('--output', '-o', type=click.Path(dir_okay=False, path_type=Path), help='Also write the rows (JSON) here.')
+@click.option('--allow-failures', is_flag=True, help='Exit with 0 although files could not be used, if all others were.')
+@click.pass_context
+def command(ctx: click.Context, **arguments: Any) -> None:
+    """Phonons of the crystals in PATHS: CIF, POSCAR, extxyz, or folders of them.
+
+    Running it again finishes what is missing. Exit code 0: every crystal has phonons (with --allow-failures: every one
+    that can be computed); 1: something failed, its row says why.
+    """
+    from aiida_mlfc.cli.profile import load_or_create_profile
+    from aiida_mlfc.cli.screening import Screening
+    from aiida_mlfc.core.checkpoint_files import CheckpointError
+    from aiida_mlfc.reports.rows import rows_to_json, write_rows
+    from aiida_mlfc.reports.table import print_table
+
+    load_or_create_profile(ctx.obj['profile'])
+    overrides: dict[str, Any] = {'relax': {'parameters': {'relax_cell': arguments['relax_cell']}}}
+    if arguments['supercell']:
+        overrides['force_constants'] = {'parameters': {'supercell_matrix': list(arguments['supercell'])}}
+    try:
+        screening = Screening(
+            arguments['paths'], arguments['potential_name'], arguments['protocol'], overrides, arguments['relax'],
+            arguments['nac'],
+        )
+    except (CheckpointError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    screening.run(arguments['code_label'], arguments['shard_size'], arguments['foreground'])
+    rows = screening.rows()
+    if arguments['output']:
+        write_rows(arguments['output'], rows)
+    if arguments['as_json']:
+        click.echo(rows_to_json(rows), nl=False)
+    else:
+        print_table(rows)
+    failed = [row for row in rows if row['status'] == 'failed']
+    click.echo(f'{len(rows) - len(failed)} of {len(rows)} crystals have phonons, {screening.n_reused} of them from earlier '
+               f'runs; {len(failed)} failed.', err=True)
+    unexpected = [row for row in failed if row['name'] not in screening.unusable]
+    sys.exit(1 if unexpected or (failed and not arguments['allow_failures']) else 0)
