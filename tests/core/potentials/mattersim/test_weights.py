@@ -62,7 +62,7 @@ def test_dtype_device_and_checksum():
     assert model.dtype == torch.float32
     with pytest.raises(CheckpointError, match='sha256'):
         load_mattersim(TINY, sha256='0' * 64)
-    with pytest.raises(FileNotFoundError, match='path: .* is not a file'):
+    with pytest.raises(FileNotFoundError, match=r'path: .* is not a file'):
         load_mattersim(TINY.with_name('absent.pth'))
 
 
@@ -178,7 +178,7 @@ def _no_tensors(c):
     c['model'] = {'weight': 1.0}
 
 
-@pytest.mark.parametrize('change, message', [
+@pytest.mark.parametrize(('change', 'message'), [
     (_rename, r"lacks \['final.g.0.linear.bias'\] and has unknown \['final.g.0.linear.other'\]"),
     (_reshape, r'final.g.0.linear.bias has shape \(17,\), wanted \(16,\)'),
     (_nan, 'normalizer.shift holds values that are not finite'),
