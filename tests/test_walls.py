@@ -1,4 +1,4 @@
-"""The walls of DESIGN.md section 1: which room may import what, read from the source and tried in fresh interpreters."""
+"""The walls of DESIGN.md section 1: which room may import what, by the source and in fresh interpreters."""
 
 import ast
 import json
@@ -131,7 +131,7 @@ def test_modules_are_found():
     assert {room_of(n) for n in names} <= set(MAY_IMPORT), 'a room is missing from MAY_IMPORT'
 
 
-@pytest.mark.parametrize('source, found', [
+@pytest.mark.parametrize(('source', 'found'), [
     ('import torch.nn as nn', 'torch.nn'),
     ('from torch import Tensor', 'torch.Tensor'),
     ('def f():\n    import torch', 'torch'),
@@ -162,7 +162,8 @@ def test_daemon_needs_no_torch():
 
 def test_blocking_works():
     """A module that needs torch fails where torch is blocked, and says which one it was."""
-    errors = import_without({'torch'}, [PACKAGE / 'core' / 'potentials' / 'interface.py', PACKAGE / 'core' / 'units.py'])
+    core = PACKAGE / 'core'
+    errors = import_without({'torch'}, [core / 'potentials' / 'interface.py', core / 'units.py'])
     assert list(errors) == ['aiida_mlfc.core.potentials.interface']
     assert 'interface.py' in errors['aiida_mlfc.core.potentials.interface']
 

@@ -23,7 +23,7 @@ SMALL = {
 
 
 def small_dx(variant: str = 'v4', **changes) -> DXModel:
-    """A float64 dx with fixed random weights, biases included: those are zero at first and would hide their mistakes."""
+    """A float64 dx with fixed random weights, biases included: those start at zero and would hide their mistakes."""
     torch.manual_seed(7)
     model = DXModel(preset(variant, **{'species': SPECIES, **SMALL, **changes})).double().eval()
     with torch.no_grad():
@@ -64,7 +64,7 @@ def _distance_to_cutoff(atoms: Atoms) -> float:
 
 
 class EmbeddedAtoms(EnergyModel):
-    """E = Σ_i [½ Σ_j a_i a_j φ(d) - √(1 + Σ_j a_j φ(d))], φ = 4 (1 - (d/r_c)²)⁴ exp(-d): many-body, smooth, not learned.
+    """E = Σ_i [10 Σ_j a_i a_j φ(d) - √(1 + Σ_j a_j φ(d))], φ = 4 (1 - (d/r_c)²)⁴ exp(-d): many-body and smooth.
 
     The cheapest model that the contract holds for, and the toy reference of training and folding.
     """

@@ -48,7 +48,7 @@ def commensurate_qpoints(supercell_matrix: np.ndarray) -> np.ndarray:
 
 def sublattice_of(qpoint: np.ndarray, tolerance: float = 1e-8) -> np.ndarray:
     """Basis of L_q in primitive vectors, rows, integers, shape ``(3, 3)``; its determinant is the order of q."""
-    orders = (n for n in range(1, 1000) if np.allclose(n * qpoint, np.rint(n * qpoint), atol=tolerance))
+    orders = (n for n in range(1, 1000) if np.allclose(n * qpoint, np.rint(n * qpoint), rtol=0, atol=tolerance))
     if (order := next(orders, 0)) == 0:
         raise ValueError(f'found no sublattice for q = {qpoint}: wanted fractions with denominators below 1000')
     for a, c in ((a, c) for a in range(1, order + 1) for c in range(1, order + 1) if order % (a * c) == 0):
@@ -56,7 +56,7 @@ def sublattice_of(qpoint: np.ndarray, tolerance: float = 1e-8) -> np.ndarray:
         for b, d, e in product(range(c), range(f), range(f)):
             basis = np.array([[a, b, d], [0, c, e], [0, 0, f]])
             phases = basis @ qpoint
-            if np.allclose(phases, np.rint(phases), atol=tolerance):
+            if np.allclose(phases, np.rint(phases), rtol=0, atol=tolerance):
                 return basis
     raise ValueError(f'found no sublattice for q = {qpoint}')  # every rational q has one
 

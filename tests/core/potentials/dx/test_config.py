@@ -8,7 +8,7 @@ import pytest
 from aiida_mlfc.core.potentials.dx.config import DXConfig, DXDefectWarning, preset, recomputed
 
 
-@pytest.mark.parametrize('changes, named', [
+@pytest.mark.parametrize(('changes', 'named'), [
     ({'species': ()}, 'species'),
     ({'species': (14, 14)}, 'species'),
     ({'channels': 10, 'n_heads': 4}, 'n_heads'),
@@ -23,13 +23,15 @@ def test_bad_settings_are_named(changes, named):
         DXConfig(**{'species': (14,), **changes})
 
 
-@pytest.mark.parametrize('changes, named', [({'attention': 'softmax'}, 'jumps'), ({'norm': 'per_degree'}, 'Hessians')])
+@pytest.mark.parametrize(('changes', 'named'), [
+    ({'attention': 'softmax'}, 'jumps'), ({'norm': 'per_degree'}, 'Hessians'),
+])
 def test_defects_warn(changes, named):
     with pytest.warns(DXDefectWarning, match=named):
         DXConfig(species=(14,), **changes)
 
 
-@pytest.mark.parametrize('name, attention, norm', [
+@pytest.mark.parametrize(('name', 'attention', 'norm'), [
     ('v2', 'none', 'merged'),
     ('v4', 'smooth_softmax', 'merged'),
     ('graph_attention_transformer_nonlinear_l2_e3_noNorm_dx_v4', 'smooth_softmax', 'merged'),

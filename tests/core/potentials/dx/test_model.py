@@ -24,7 +24,7 @@ def graph_of(atoms, cutoff=4.4):
     return build_graph(atoms, cutoff, SPECIES)
 
 
-@pytest.mark.parametrize('changes, expected', [
+@pytest.mark.parametrize(('changes', 'expected'), [
     ({'channels': 48, 'n_layers': 2, 'n_heads': 4}, 264_937),
     ({'channels': 64, 'n_layers': 3, 'n_heads': 4}, 606_317),
     ({'channels': 96, 'n_layers': 3, 'n_heads': 8}, 1_211_481),

@@ -7,7 +7,14 @@ from e3nn import o3
 from scipy.spatial.transform import Rotation
 
 from aiida_mlfc.core.potentials.dx.tensor_product import (
-    DEGREE_SIZES, N_PATHS, N_ROWS, PATHS, coupling_tensor, depthwise_product, edge_matrices, harmonics,
+    DEGREE_SIZES,
+    N_PATHS,
+    N_ROWS,
+    PATHS,
+    coupling_tensor,
+    depthwise_product,
+    edge_matrices,
+    harmonics,
 )
 
 from .representation import representation
