@@ -1,9 +1,10 @@
-"""Train ``dx-demo``, the potential that ships with the package, from the DFT force sets it was trained on.
+"""Train ``dx-demo``, the potential that ships with the package, from real DFT force sets, and write its card.
 
-    python workflows/train_dx_demo.py --references FOLDER --output FOLDER [--steps N] [--threads N]
+    python workflows/train_dx_demo.py --references FOLDER --output FOLDER [--threads N]
 
-Every second configuration of each force set is learned from; the others are held back and give the errors in the model
-card. Stop it at any time: the same command continues.
+FOLDER holds one sub-folder a force set (``configs.extxyz.xz``, ``meta.json``, ``phonopy_params.yaml``). Every second
+configuration is learned from; the others are held back and give the errors in the card. Two stages: all materials
+alike, then the ones that lag with more emphasis. Stop it at any time: the same command continues.
 """
 
 from __future__ import annotations
@@ -14,47 +15,134 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from aiida_mlfc.core.potentials.checkpoints import save_dx
 from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.training.loop import Trainer, prepare
 from aiida_mlfc.core.potentials.training.recipe import Recipe
-from aiida_mlfc.core.potentials.training.references import load_reference
+from aiida_mlfc.core.potentials.training.references import Reference, load_reference
+from aiida_mlfc.core.potentials.validity import HAS_STRESS, MAX_DISPLACEMENT, SHORTEST_DISTANCES, shortest_distances
+from aiida_mlfc.runner.evaluation import evaluate
 
 REFERENCES = (
-    'Si_PBEsol_fc3', 'NaCl222_alm_fc3', 'MgO_222rd', 'AlN_rd_442_pbesol', 'GaN_222_rd', 'ZnTe_zb_pbesol',
-    'SiO2_222_rd_symfc', 'SnO2_222_rd_symfc',
+    'Si_PBEsol_fc3',
+    'NaCl222_alm_fc3',
+    'MgO_222rd',
+    'AlN_rd_442_pbesol',
+    'GaN_222_rd',
+    'ZnTe_zb_pbesol',
+    'SiO2_222_rd_symfc',
+    'SnO2_222_rd_symfc',
 )
 CONFIG = DXConfig(
-    species=(7, 8, 11, 12, 13, 14, 17, 30, 31, 50, 52), channels=32, n_layers=2, n_heads=4, cutoff=5.0, n_radial=10,
-    nonlinear=False, energy_scale=5.0, average_neighbours=40.0,
+    species=(7, 8, 11, 12, 13, 14, 17, 30, 31, 50, 52),
+    channels=32,
+    n_layers=2,
+    n_heads=4,
+    cutoff=5.0,
+    n_radial=10,
+    nonlinear=False,
+    energy_scale=5.0,
+    average_neighbours=40.0,
 )
+STAGES = (
+    Recipe(n_steps=7000),
+    Recipe(
+        seed=1,
+        n_steps=2500,
+        learning_rate=2e-3,
+        emphasis={'SiO2_222_rd_symfc': 6.0, 'SnO2_222_rd_symfc': 3.0, 'Si_PBEsol_fc3': 3.0, 'AlN_rd_442_pbesol': 2.0},
+    ),
+)
+
+
+def make_card(model: DXModel, references: list[Reference], seconds: list[float], steps: list[int]) -> dict:
+    """Everything a user should know before trusting the potential."""
+    learned = [reference.part(0) for reference in references]
+    held_back = [reference.part(1) for reference in references]
+    distances: dict[str, list[float]] = {}
+    for reference in references:
+        for pair, d in shortest_distances(reference.primitive, model.cutoff).items():
+            low, high = distances.get(pair, (d, d))
+            distances[pair] = [min(low, d), max(high, d)]
+    return {
+        'name': 'dx-demo',
+        'description': 'Small dx potential for phonons near the relaxed crystals it was trained on: '
+        + ', '.join(f'{r.source["formula"]} {r.source["sg"]}' for r in references),
+        'licence': 'MIT',
+        'limits': 'Total forces (dipole-dipole part included). No molecular dynamics, no free relaxation from far, no '
+        'polymorphs: other structures of the same elements are extrapolation. Energies of different '
+        'compositions do not compare.',
+        'errors on configurations never seen': [evaluate(model, part) for part in held_back],
+        'training data': [
+            {
+                **{
+                    key: r.source.get(key)
+                    for key in ('name', 'formula', 'sg', 'code', 'functional', 'licence', 'repo', 'commit')
+                },
+                'sha256': r.source.get('sha256'),
+                'configurations learned': len(part.forces),
+            }
+            for r, part in zip(references, learned, strict=True)
+        ],
+        'recipe': [stage.to_dict() for stage in STAGES],
+        'wall time of each stage in s': seconds,
+        'steps of each stage': steps,
+        'trained on': f'{torch.get_num_threads()} CPU thread(s), float32',
+        'validity': {
+            MAX_DISPLACEMENT: float(max(np.linalg.norm(part.displacements, axis=2).max() for part in learned)),
+            SHORTEST_DISTANCES: distances,
+            HAS_STRESS: True,
+        },
+    }
 
 
 def main() -> None:
-    """Train, or continue to train."""
+    """Train, or continue to train; then evaluate and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--references', type=Path, required=True, help='folder with one sub-folder a force set')
-    parser.add_argument('--output', type=Path, required=True, help='folder for checkpoints and the log')
-    parser.add_argument('--steps', type=int, default=Recipe.n_steps)
+    parser.add_argument(
+        '--output', type=Path, required=True, help='folder for checkpoints, log and dx-demo.safetensors'
+    )
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
+    parser.add_argument('--steps', type=int, help='steps of every stage, for a quick look instead of the real thing')
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    recipe = replace(Recipe(), n_steps=arguments.steps)
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(STAGES[0].seed)
     model = DXModel(CONFIG)
-    materials = [prepare(load_reference(arguments.references / name).part(0), model) for name in REFERENCES]
-    trainer = Trainer(model, materials, recipe, arguments.output)
+    references = [load_reference(arguments.references / name) for name in REFERENCES]
+    materials = [prepare(reference.part(0), model) for reference in references]
+    seconds, steps = [], []
+    for number, stage in enumerate(STAGES, start=1):
+        recipe = stage if arguments.steps is None else replace(stage, n_steps=arguments.steps)
+        folder = arguments.output / f'stage{number}'
+        trainer = Trainer(model, materials, recipe, folder)
 
-    def report(row: dict[str, float]) -> None:
-        with (arguments.output / 'log.jsonl').open('a') as log:
-            log.write(json.dumps(row) + '\n')
-        print('step {step:6.0f}  {seconds:7.0f} s  displaced {displaced:.4f}  at rest {at_rest:.4f}  '
-              'stress {stress:.4f}  lr {learning_rate:.2e}'.format(**row), file=sys.stderr, flush=True)
+        def report(row: dict[str, float], log_file: Path = folder / 'log.jsonl') -> None:
+            with log_file.open('a') as log:
+                log.write(json.dumps(row) + '\n')
+            print(
+                'step {step:6.0f}  {seconds:7.0f} s  displaced {displaced:.4f}  at rest {at_rest:.4f}  '
+                'stress {stress:.4f}  lr {learning_rate:.2e}'.format(**row),
+                file=sys.stderr,
+                flush=True,
+            )
 
-    trainer.run(report)
-    torch.save({'model': model.state_dict()}, arguments.output / 'averaged.pt')
+        trainer.run(report)
+        seconds.append(round(trainer.seconds))
+        steps.append(trainer.step)
+    model.to(torch.float64)
+    model.metadata = make_card(model, references, seconds, steps)
+    save_dx(model, arguments.output / 'dx-demo.safetensors')
+    for row in model.metadata['errors on configurations never seen']:
+        print(
+            '{material:22} {relative_frobenius_percent:5.2f} %  {frequency_mae_THz:.3f} THz  worst '
+            '{frequency_max_error_THz:.2f}  min {min_frequency_THz:.2f} (DFT {min_frequency_DFT_THz:.2f})  '
+            'stress {max_stress_GPa:.2f} GPa'.format(**row)
+        )
 
 
 if __name__ == '__main__':

@@ -47,30 +47,53 @@ class MlfcCalculation(CalcJob):
         super().define(spec)
         if cls.NEEDS_POTENTIAL:
             spec.input('potential', valid_type=PotentialData, help='The checkpoint.')
-        spec.input('parameters', valid_type=Dict, default=lambda: Dict({}), help='Options of the task; see runner.options.')
-        spec.input('parent_folder', valid_type=RemoteData, required=False,
-                   help='Folder of an interrupted run: what is finished there is not computed again.')
+        spec.input(
+            'parameters', valid_type=Dict, default=lambda: Dict({}), help='Options of the task; see runner.options.'
+        )
+        spec.input(
+            'parent_folder',
+            valid_type=RemoteData,
+            required=False,
+            help='Folder of an interrupted run: what is finished there is not computed again.',
+        )
         spec.inputs['metadata']['options']['resources'].default = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
         spec.inputs['metadata']['options']['withmpi'].default = False
         spec.inputs['metadata']['options']['max_wallclock_seconds'].default = DEFAULT_WALLTIME
-        spec.output('output_parameters', valid_type=Dict,
-                    help='By key: status, and either the numbers of the task or the error.')
-        spec.exit_code(302, 'ERROR_OUTPUT_RESULTS_MISSING', invalidates_cache=True,
-                       message='The job left no results at all.')
-        spec.exit_code(303, 'ERROR_OUTPUT_RESULTS_INCOMPLETE', invalidates_cache=True,
-                       message='The job stopped before all structures were done; {n_done} of {n_all} are.')
-        spec.exit_code(304, 'ERROR_OUTPUT_RESULTS_UNREADABLE', invalidates_cache=True,
-                       message='Results cannot be read: {reason}')
-        spec.exit_code(305, 'ERROR_WRONG_POTENTIAL', invalidates_cache=True,
-                       message='The job used another checkpoint than its input: sha256 {got}, wanted {wanted}.')
+        spec.output(
+            'output_parameters',
+            valid_type=Dict,
+            help='By key: status, and either the numbers of the task or the error.',
+        )
+        spec.exit_code(
+            302, 'ERROR_OUTPUT_RESULTS_MISSING', invalidates_cache=True, message='The job left no results at all.'
+        )
+        spec.exit_code(
+            303,
+            'ERROR_OUTPUT_RESULTS_INCOMPLETE',
+            invalidates_cache=True,
+            message='The job stopped before all structures were done; {n_done} of {n_all} are.',
+        )
+        spec.exit_code(
+            304, 'ERROR_OUTPUT_RESULTS_UNREADABLE', invalidates_cache=True, message='Results cannot be read: {reason}'
+        )
+        spec.exit_code(
+            305,
+            'ERROR_WRONG_POTENTIAL',
+            invalidates_cache=True,
+            message='The job used another checkpoint than its input: sha256 {got}, wanted {wanted}.',
+        )
         spec.exit_code(310, 'ERROR_JOB_REFUSED', message='mlfc-run refused the job: {reason}')
         spec.exit_code(410, 'ERROR_SOME_STRUCTURES_FAILED', message='Failed: {keys}; see output_parameters.')
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the job folder."""
         crystals = self.inputs[self.CRYSTALS]
-        job = Job(self.TASK, self.inputs.parameters.get_dict(), {key: self.name_of(key) for key in crystals},
-                  POTENTIAL_FILE if self.NEEDS_POTENTIAL else None)
+        job = Job(
+            self.TASK,
+            self.inputs.parameters.get_dict(),
+            {key: self.name_of(key) for key in crystals},
+            POTENTIAL_FILE if self.NEEDS_POTENTIAL else None,
+        )
         write_job(Path(folder.abspath), job, {key: self.crystal_input(key) for key in crystals})
         code = CodeInfo()
         code.code_uuid = self.inputs.code.uuid

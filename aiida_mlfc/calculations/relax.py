@@ -21,8 +21,12 @@ class RelaxCalculation(MlfcCalculation):
         """Structures in, relaxed structures out."""
         super().define(spec)
         spec.input_namespace('structures', valid_type=StructureData, dynamic=True, validator=validate_keys)
-        spec.output_namespace('output_structures', valid_type=StructureData, dynamic=True,
-                              help='Relaxed structures by key, same order of sites.')
+        spec.output_namespace(
+            'output_structures',
+            valid_type=StructureData,
+            dynamic=True,
+            help='Relaxed structures by key, same order of sites.',
+        )
         spec.inputs['metadata']['options']['parser_name'].default = 'mlfc.relax'
 
     def crystal_input(self, key: str) -> dict[str, Any]:

@@ -19,9 +19,14 @@ def _summary(path: Any) -> dict[str, Any]:
     from aiida_mlfc.core.checkpoint_files import read_header, sha256_of
 
     header = read_header(path)
-    return {'name': header.card.get('name', path.stem), 'architecture': header.architecture,
-            'elements': [chemical_symbols[z] for z in header.species], 'cutoff': header.cutoff,
-            'licence': header.card.get('licence', 'not stated'), 'sha256': sha256_of(path)}
+    return {
+        'name': header.card.get('name', path.stem),
+        'architecture': header.architecture,
+        'elements': [chemical_symbols[z] for z in header.species],
+        'cutoff': header.cutoff,
+        'licence': header.card.get('licence', 'not stated'),
+        'sha256': sha256_of(path),
+    }
 
 
 @command.command('list')
@@ -35,7 +40,9 @@ def list_potentials(as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     for entry in found:
-        click.echo(f'{entry["name"]:16} {entry["architecture"]:6} {entry["cutoff"]:.1f} Å  {" ".join(entry["elements"])}')
+        click.echo(
+            f'{entry["name"]:16} {entry["architecture"]:6} {entry["cutoff"]:.1f} Å  {" ".join(entry["elements"])}'
+        )
 
 
 @command.command('show')
@@ -52,8 +59,12 @@ def show(potential: str, as_json: bool) -> None:
         content = {**_summary(path), 'config': read_header(path).config, 'card': read_header(path).card}
     except CheckpointError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(json.dumps(content, indent=2, ensure_ascii=False) if as_json
-               else yaml.safe_dump(content, sort_keys=False, allow_unicode=True), nl=not as_json or True)
+    click.echo(
+        json.dumps(content, indent=2, ensure_ascii=False)
+        if as_json
+        else yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
+        nl=not as_json or True,
+    )
 
 
 @command.command('import')

@@ -32,10 +32,19 @@ def load_or_create_profile(name: str | None) -> Any:
         known = ', '.join(config.profile_names) or 'none'
         raise click.BadParameter(f'there is no profile {name!r}; there are: {known}', param_hint='--profile')
     if name is None and not config.profile_names:
-        click.echo(f'No AiiDA profile: making {PROFILE!r} in {config.dirpath} (sqlite, ZeroMQ broker, no services)', err=True)
+        click.echo(
+            f'No AiiDA profile: making {PROFILE!r} in {config.dirpath} (sqlite, ZeroMQ broker, no services)', err=True
+        )
         create_profile(
-            config, name=PROFILE, email='mlfc@localhost', first_name='aiida', last_name='mlfc', institution='local',
-            storage_backend='core.sqlite_dos', storage_config={}, broker_backend='core.zeromq',
+            config,
+            name=PROFILE,
+            email='mlfc@localhost',
+            first_name='aiida',
+            last_name='mlfc',
+            institution='local',
+            storage_backend='core.sqlite_dos',
+            storage_config={},
+            broker_backend='core.zeromq',
             broker_config=BrokerFactory('core.zeromq').get_default_config(),
         )
         config.set_default_profile(PROFILE, overwrite=True)
@@ -81,8 +90,14 @@ def load_or_create_code(label: str | None) -> Any:
         from aiida.manage.configuration import get_config, get_profile
 
         scratch = Path(get_config().dirpath) / 'scratch' / get_profile().name
-        computer = Computer(label=COMPUTER, hostname='localhost', description='This machine', transport_type='core.local',
-                            scheduler_type='core.direct', workdir=str(scratch)).store()
+        computer = Computer(
+            label=COMPUTER,
+            hostname='localhost',
+            description='This machine',
+            transport_type='core.local',
+            scheduler_type='core.direct',
+            workdir=str(scratch),
+        ).store()
         computer.configure(safe_interval=0)
         computer.set_minimum_job_poll_interval(1)
         computer.set_default_mpiprocs_per_machine(1)
@@ -90,8 +105,13 @@ def load_or_create_code(label: str | None) -> Any:
     program = beside if beside.exists() else shutil.which('mlfc-run')
     if program is None:
         raise click.ClickException('mlfc-run is not on the PATH; is the package installed in this environment?')
-    code = InstalledCode(label=CODE, computer=computer, filepath_executable=str(program),
-                         default_calc_job_plugin='mlfc.force_constants', use_double_quotes=False)
+    code = InstalledCode(
+        label=CODE,
+        computer=computer,
+        filepath_executable=str(program),
+        default_calc_job_plugin='mlfc.force_constants',
+        use_double_quotes=False,
+    )
     return code.store()
 
 

@@ -10,7 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 #: the jobs of a screen in their order, and what people call them
-_STEPS = {'RelaxCalculation': 'relaxing', 'ForceConstantsCalculation': 'force constants', 'PhononsCalculation': 'phonons'}
+_STEPS = {
+    'RelaxCalculation': 'relaxing',
+    'ForceConstantsCalculation': 'force constants',
+    'PhononsCalculation': 'phonons',
+}
 #: s
 POLL_INTERVAL = 1.0
 

@@ -15,8 +15,9 @@ def _rows(ctx: click.Context) -> list[Any]:
     from aiida_mlfc.data.screens import all_screens
 
     load_or_create_profile(ctx.obj['profile'])
-    return [(outcome.row(key), outcome, key)
-            for outcome in map(ScreenOutcome, all_screens()) for key in outcome.structures]
+    return [
+        (outcome.row(key), outcome, key) for outcome in map(ScreenOutcome, all_screens()) for key in outcome.structures
+    ]
 
 
 def _show(rows: list[Any], as_json: bool) -> None:
@@ -37,13 +38,21 @@ def command() -> None:
 
 
 @command.command('unstable')
-@click.option('--threshold', type=float, default=-0.05, show_default=True, help='THz; modes below it count as imaginary.')
+@click.option(
+    '--threshold', type=float, default=-0.05, show_default=True, help='THz; modes below it count as imaginary.'
+)
 @click.option('--json', 'as_json', is_flag=True)
 @click.pass_context
 def unstable(ctx: click.Context, threshold: float, as_json: bool) -> None:
     """Crystals with a mode below a threshold (by more than the noise floor)."""
-    _show([row for row, _, _ in _rows(ctx)
-           if row['status'] == 'ok' and row['min_frequency'] < threshold - row['noise_floor']], as_json)
+    _show(
+        [
+            row
+            for row, _, _ in _rows(ctx)
+            if row['status'] == 'ok' and row['min_frequency'] < threshold - row['noise_floor']
+        ],
+        as_json,
+    )
 
 
 @command.command('made-with')
@@ -52,8 +61,14 @@ def unstable(ctx: click.Context, threshold: float, as_json: bool) -> None:
 @click.pass_context
 def made_with(ctx: click.Context, potential: str, as_json: bool) -> None:
     """Everything made with POTENTIAL: its name, or the first letters of its sha256."""
-    _show([row for row, _, _ in _rows(ctx)
-           if row['potential'] == potential or (row['potential_sha256'] or '').startswith(potential)], as_json)
+    _show(
+        [
+            row
+            for row, _, _ in _rows(ctx)
+            if row['potential'] == potential or (row['potential_sha256'] or '').startswith(potential)
+        ],
+        as_json,
+    )
 
 
 @command.command('failed')
@@ -69,7 +84,7 @@ def failed(ctx: click.Context, as_json: bool) -> None:
 @click.option('--json', 'as_json', is_flag=True)
 @click.pass_context
 def where_from(ctx: click.Context, identifier: str, as_json: bool) -> None:
-    """The way back from a number: IDENTIFIER is a crystal's name, or the start of a structure or force-constants UUID."""
+    """The way back from a number: IDENTIFIER is a name, or the start of a structure or force-constants UUID."""
     found = {}
     for row, outcome, key in _rows(ctx):
         uuids = (row['structure_uuid'] or '', row['force_constants_uuid'] or '')

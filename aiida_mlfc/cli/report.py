@@ -27,9 +27,15 @@ class _LazyPhonons(Mapping):
 
 
 @click.command('report')
-@click.option('-o', '--output', type=click.Path(dir_okay=False, path_type=Path), required=True, help='HTML file to write.')
-@click.option('--rows', 'rows_file', type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help='Only the crystals of this JSON file (from screen --output), its failed rows included.')
+@click.option(
+    '-o', '--output', type=click.Path(dir_okay=False, path_type=Path), required=True, help='HTML file to write.'
+)
+@click.option(
+    '--rows',
+    'rows_file',
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='Only the crystals of this JSON file (from screen --output), its failed rows included.',
+)
 @click.option('--title', default='Phonon screen', show_default=True)
 @click.pass_context
 def command(ctx: click.Context, output: Path, rows_file: Path | None, title: str) -> None:
@@ -61,6 +67,8 @@ def command(ctx: click.Context, output: Path, rows_file: Path | None, title: str
     if rows_file is not None:
         rows = json.loads(rows_file.read_text())
     if not rows:
-        raise click.ClickException('nothing has been screened in this profile yet; `aiida-mlfc screen PATHS...` does it')
+        raise click.ClickException(
+            'nothing has been screened in this profile yet; `aiida-mlfc screen PATHS...` does it'
+        )
     write_page(output, rows, _LazyPhonons(where), list(cards.values()), ways, title=title)
     click.echo(f'{output} ({len(rows)} crystals)', err=True)

@@ -35,7 +35,9 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={'help_option_names': ['-h', '--help']})
 @click.version_option(__version__, prog_name='aiida-mlfc')
-@click.option('-p', '--profile', metavar='NAME', help='AiiDA profile; by default the default one, made if there is none.')
+@click.option(
+    '-p', '--profile', metavar='NAME', help='AiiDA profile; by default the default one, made if there is none.'
+)
 @click.pass_context
 def cmd_root(ctx: click.Context, profile: str | None) -> None:
     """Phonons from machine-learned potentials, at scale, with provenance."""

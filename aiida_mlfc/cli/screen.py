@@ -11,7 +11,9 @@ import click
 
 @click.command('screen')
 @click.argument('paths', nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option('--potential', 'potential_name', default='dx-demo', show_default=True, help='Shipped name or checkpoint file.')
+@click.option(
+    '--potential', 'potential_name', default='dx-demo', show_default=True, help='Shipped name or checkpoint file.'
+)
 @click.option('--protocol', default=None, help='fast, balanced (default) or stringent.')
 @click.option('--supercell', nargs=3, type=click.IntRange(min=1), default=None, help='Repeats along the cell vectors.')
 @click.option('--relax/--no-relax', default=True, show_default=True, help='Relax positions first.')
@@ -21,8 +23,12 @@ import click
 @click.option('--shard-size', type=click.IntRange(min=1), default=50, show_default=True, help='Crystals in one job.')
 @click.option('--foreground', is_flag=True, help='Run in this process, without the daemon.')
 @click.option('--json', 'as_json', is_flag=True, help='Print the rows as JSON instead of a table.')
-@click.option('--output', '-o', type=click.Path(dir_okay=False, path_type=Path), help='Also write the rows (JSON) here.')
-@click.option('--allow-failures', is_flag=True, help='Exit with 0 although files could not be used, if all others were.')
+@click.option(
+    '--output', '-o', type=click.Path(dir_okay=False, path_type=Path), help='Also write the rows (JSON) here.'
+)
+@click.option(
+    '--allow-failures', is_flag=True, help='Exit with 0 although files could not be used, if all others were.'
+)
 @click.pass_context
 def command(ctx: click.Context, **arguments: Any) -> None:
     """Phonons of the crystals in PATHS: CIF, POSCAR, extxyz, or folders of them.
@@ -42,7 +48,11 @@ def command(ctx: click.Context, **arguments: Any) -> None:
         overrides['force_constants'] = {'parameters': {'supercell_matrix': list(arguments['supercell'])}}
     try:
         screening = Screening(
-            arguments['paths'], arguments['potential_name'], arguments['protocol'], overrides, arguments['relax'],
+            arguments['paths'],
+            arguments['potential_name'],
+            arguments['protocol'],
+            overrides,
+            arguments['relax'],
             arguments['nac'],
         )
     except (CheckpointError, ValueError) as error:
@@ -56,7 +66,10 @@ def command(ctx: click.Context, **arguments: Any) -> None:
     else:
         print_table(rows)
     failed = [row for row in rows if row['status'] == 'failed']
-    click.echo(f'{len(rows) - len(failed)} of {len(rows)} crystals have phonons, {screening.n_reused} of them from earlier '
-               f'runs; {len(failed)} failed.', err=True)
+    click.echo(
+        f'{len(rows) - len(failed)} of {len(rows)} crystals have phonons, {screening.n_reused} of them from earlier '
+        f'runs; {len(failed)} failed.',
+        err=True,
+    )
     unexpected = [row for row in failed if row['name'] not in screening.unusable]
     sys.exit(1 if unexpected or (failed and not arguments['allow_failures']) else 0)

@@ -30,8 +30,15 @@ class Screening:
     :param nac: use Born charges where a file holds them.
     """
 
-    def __init__(self, paths: Sequence[Path], potential_name: str, protocol: str | None, overrides: dict[str, Any],
-                 relax: bool, nac: bool) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        potential_name: str,
+        protocol: str | None,
+        overrides: dict[str, Any],
+        relax: bool,
+        nac: bool,
+    ) -> None:
         from aiida_mlfc.workchains.protocol import protocol_inputs
 
         self.protocol, self.overrides, self.relax, self.nac = protocol, overrides, relax, nac
@@ -73,8 +80,14 @@ class Screening:
                 symprec = 1e-4
                 self.born[sha256] = read_born(crystal.born, crystal.atoms, symprec)
         except (UnknownSpeciesError, ValueError) as error:
-            self._refused[k] = failed_row(crystal.name, str(error), formula=formula, n_atoms=len(crystal.atoms),
-                                          potential=self.potential.name, potential_sha256=self.potential.sha256)
+            self._refused[k] = failed_row(
+                crystal.name,
+                str(error),
+                formula=formula,
+                n_atoms=len(crystal.atoms),
+                potential=self.potential.name,
+                potential_sha256=self.potential.sha256,
+            )
             return
         self.sha256s[k] = sha256
 
@@ -110,8 +123,13 @@ class Screening:
         code = load_or_create_code(code_label)
         keys = {sha: crystal_key(node.get_ase(), sha) for sha, node in pending.items()}
         builder = ScreenWorkChain.get_builder_from_protocol(
-            code, {keys[sha]: node for sha, node in pending.items()}, self.potential, self.protocol, self.overrides,
-            relax=self.relax, nac_params={keys[sha]: node for sha, node in self.born.items() if sha in keys},
+            code,
+            {keys[sha]: node for sha, node in pending.items()},
+            self.potential,
+            self.protocol,
+            self.overrides,
+            relax=self.relax,
+            nac_params={keys[sha]: node for sha, node in self.born.items() if sha in keys},
         )
         builder.shard_size = shard_size
         builder.metadata.label = f'{len(pending)} crystals, {self.potential.name}'
@@ -122,7 +140,7 @@ class Screening:
 
     def rows(self) -> list[Row]:
         """One row for each crystal of each file, in their order."""
-        found, running = earlier_outcomes(self.settings, self.sha256s.values())
+        found, _ = earlier_outcomes(self.settings, self.sha256s.values())
         rows = []
         outcomes: dict[int, ScreenOutcome] = {}
         for k, crystal in enumerate(self.crystals):
@@ -141,8 +159,14 @@ class Screening:
 
         query = QueryBuilder()
         query.append(StructureData, filters={'id': node.pk}, tag='structure')
-        query.append(WorkChainNode, with_incoming='structure', tag='screen', project='*', edge_project=['label'],
-                     filters={f'extras.{EXTRA_SETTINGS}': self.settings})
+        query.append(
+            WorkChainNode,
+            with_incoming='structure',
+            tag='screen',
+            project='*',
+            edge_project=['label'],
+            filters={f'extras.{EXTRA_SETTINGS}': self.settings},
+        )
         query.order_by({'screen': {'ctime': 'desc'}})
         newest = query.first()
         if newest is None:

@@ -69,7 +69,7 @@ def resolve(name_or_path: str | Path) -> Path:
     path = Path(name_or_path).expanduser()
     if not path.is_file():
         raise CheckpointError(
-            f'potential: got {str(name_or_path)!r}, wanted a file or one of the shipped names: {", ".join(shipped_names())}'
+            f'potential: got {str(name_or_path)!r}, wanted a file or a shipped name: {", ".join(shipped_names())}'
         )
     return path
 

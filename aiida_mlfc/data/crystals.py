@@ -16,8 +16,11 @@ EXTRA_SHA256, EXTRA_SOURCE = 'mlfc_sha256', 'mlfc_source'
 def content_sha256(atoms: Atoms, name: str) -> str:
     """sha256 over elements, positions, cell and name; the name belongs to it because the node carries it."""
     digest = hashlib.sha256(name.encode())
-    for array in (np.array(atoms.numbers, dtype='<i8'), np.array(atoms.positions, dtype='<f8'),
-                  np.array(atoms.cell, dtype='<f8')):
+    for array in (
+        np.array(atoms.numbers, dtype='<i8'),
+        np.array(atoms.positions, dtype='<f8'),
+        np.array(atoms.cell, dtype='<f8'),
+    ):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 

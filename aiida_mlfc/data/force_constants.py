@@ -23,7 +23,7 @@ def force_constants_node(
 ) -> ForceConstantsData:
     """An unstored ForceConstantsData.
 
-    aiida-phonopy searches the symmetry of the supercell each time it looks at a cell (3.2 s at 128 atoms in all); here the
+    aiida-phonopy searches the symmetry of the supercell each time it looks at a cell (3.2 s at 128 atoms); here the
     node is built without, and ``is_symmetry`` set afterwards: same attributes, same array.
 
     :param structure: the unit cell, in the order of the force constants.
@@ -33,8 +33,11 @@ def force_constants_node(
     :raises ValueError: if the array does not fit the cells.
     """
     node = ForceConstantsData(
-        structure=structure, supercell_matrix=np.asarray(data['supercell_matrix']).tolist(),
-        primitive_matrix=np.asarray(data['primitive_matrix']).tolist(), symprec=float(data['symprec']), is_symmetry=False,
+        structure=structure,
+        supercell_matrix=np.asarray(data['supercell_matrix']).tolist(),
+        primitive_matrix=np.asarray(data['primitive_matrix']).tolist(),
+        symprec=float(data['symprec']),
+        is_symmetry=False,
     )
     n_primitive = len(structure.sites) * abs(np.linalg.det(np.asarray(data['primitive_matrix'])))
     n_super = len(structure.sites) * abs(np.linalg.det(np.asarray(data['supercell_matrix'])))
@@ -58,12 +61,17 @@ def phonon_inputs(node: ForceConstantsData) -> dict[str, Any]:
     values: dict[str, Any] = {
         'structure': structure_arrays(unitcell),
         'force_constants': {
-            'array': node.get_array('force_constants'), 'supercell_matrix': np.asarray(node.supercell_matrix),
-            'primitive_matrix': np.asarray(node.primitive_matrix, dtype=float), 'symprec': node.symprec,
+            'array': node.get_array('force_constants'),
+            'supercell_matrix': np.asarray(node.supercell_matrix),
+            'primitive_matrix': np.asarray(node.primitive_matrix, dtype=float),
+            'symprec': node.symprec,
             'quality': node.base.attributes.get(KEY_QUALITY),
         },
     }
     if 'born_charges' in node.get_arraynames():
-        values['nac_params'] = {'born': node.get_array('born_charges'), 'dielectric': np.asarray(node.dielectric),
-                                'factor': COULOMB_EV_ANGSTROM}
+        values['nac_params'] = {
+            'born': node.get_array('born_charges'),
+            'dielectric': np.asarray(node.dielectric),
+            'factor': COULOMB_EV_ANGSTROM,
+        }
     return values

@@ -1,4 +1,4 @@
-"""What became of each crystal of a screen, read back from provenance: rows, phonons, and where each number comes from."""
+"""What became of each crystal of a screen, read back from provenance: rows, phonons, and the way back."""
 
 from __future__ import annotations
 
@@ -67,19 +67,25 @@ class ScreenOutcome:
         name = name or structure.label
         atoms = structure.get_ase()
         known = {
-            'formula': atoms.get_chemical_formula(mode='metal', empirical=True), 'n_atoms': len(atoms),
-            'spacegroup': spacegroup(atoms, SYMPREC), 'potential': self.potential.name,
-            'potential_sha256': self.potential.sha256, 'structure_uuid': structure.uuid,
+            'formula': atoms.get_chemical_formula(mode='metal', empirical=True),
+            'n_atoms': len(atoms),
+            'spacegroup': spacegroup(atoms, SYMPREC),
+            'potential': self.potential.name,
+            'potential_sha256': self.potential.sha256,
+            'structure_uuid': structure.uuid,
         }
         nodes = self._nodes.get(key, {})
         if BANDS not in nodes:
             return failed_row(name, self._own_error(key) or self._why_nothing(), **known)
         force_constants = nodes[FORCE_CONSTANTS]
         return finished_row(
-            name, phonon_record(nodes), Quality(**force_constants.base.attributes.get(KEY_QUALITY)),
+            name,
+            phonon_record(nodes),
+            Quality(**force_constants.base.attributes.get(KEY_QUALITY)),
             supercell_matrix=[[round(x) for x in line] for line in force_constants.supercell_matrix],
             seconds=sum(row['seconds'] for row in self._parameters.get(key, [])),
-            force_constants_uuid=force_constants.uuid, **known,
+            force_constants_uuid=force_constants.uuid,
+            **known,
         )
 
     def _why_nothing(self) -> str:

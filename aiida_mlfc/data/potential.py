@@ -30,11 +30,17 @@ class PotentialData(SinglefileData):
         path = resolve(name_or_path)
         header = read_header(path)
         node = cls(file=path, filename=path.name)
-        node.base.attributes.set_many({
-            cls._key_architecture: header.architecture, cls._key_name: header.card.get('name', path.stem),
-            cls._key_species: header.species, cls._key_cutoff: header.cutoff, cls._key_sha256: sha256_of(path),
-            cls._key_licence: header.card.get('licence', 'not stated'), cls._key_card: header.card,
-        })
+        node.base.attributes.set_many(
+            {
+                cls._key_architecture: header.architecture,
+                cls._key_name: header.card.get('name', path.stem),
+                cls._key_species: header.species,
+                cls._key_cutoff: header.cutoff,
+                cls._key_sha256: sha256_of(path),
+                cls._key_licence: header.card.get('licence', 'not stated'),
+                cls._key_card: header.card,
+            }
+        )
         node.label = header.card.get('name', path.stem)
         return node
 

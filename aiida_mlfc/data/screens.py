@@ -25,7 +25,9 @@ def settings_sha256(potential_sha256: str, inputs: dict[str, Any], nac: dict[str
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def earlier_outcomes(settings: str, sha256s: Iterable[str]) -> tuple[dict[str, tuple[ScreenOutcome, str]], list[WorkChainNode]]:
+def earlier_outcomes(
+    settings: str, sha256s: Iterable[str]
+) -> tuple[dict[str, tuple[ScreenOutcome, str]], list[WorkChainNode]]:
     """What earlier screens with the same settings know of these crystals.
 
     :param settings: from :func:`settings_sha256`.
@@ -41,8 +43,13 @@ def earlier_outcomes(settings: str, sha256s: Iterable[str]) -> tuple[dict[str, t
     for process in query.all(flat=True):
         inputs = QueryBuilder()
         inputs.append(WorkChainNode, filters={'id': process.pk}, tag='screen')
-        inputs.append(StructureData, with_outgoing='screen', project=[f'extras.{EXTRA_SHA256}'],
-                      edge_project=['label'], filters={f'extras.{EXTRA_SHA256}': {'in': list(wanted)}})
+        inputs.append(
+            StructureData,
+            with_outgoing='screen',
+            project=[f'extras.{EXTRA_SHA256}'],
+            edge_project=['label'],
+            filters={f'extras.{EXTRA_SHA256}': {'in': list(wanted)}},
+        )
         keys = {sha: label.removeprefix('structures__') for sha, label in inputs.all()}
         if not keys:
             continue

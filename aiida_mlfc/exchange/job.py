@@ -56,8 +56,9 @@ def structure_from_arrays(arrays: dict[str, Any]) -> Atoms:
     except KeyError as error:
         raise JobFileError(f'a structure has no {error}') from error
     if numbers.ndim != 1 or positions.shape != (len(numbers), 3) or cell.shape != (3, 3):
-        raise JobFileError(f'a structure has shapes {numbers.shape}, {positions.shape}, {cell.shape}, '
-                           'wanted (n,), (n, 3), (3, 3)')
+        raise JobFileError(
+            f'a structure has shapes {numbers.shape}, {positions.shape}, {cell.shape}, wanted (n,), (n, 3), (3, 3)'
+        )
     return Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
 
 
@@ -72,8 +73,13 @@ def write_job(folder: Path | str, job: Job, inputs: dict[str, dict[str, Any]]) -
         raise JobFileError(f'inputs for {sorted(inputs)}, but the job names {sorted(job.structures)}')
     for key, values in inputs.items():
         write_arrays(folder / INPUTS / f'{check_key(key)}.hdf5', values)
-    content = {'schema_version': job.schema_version, 'task': job.task, 'potential': job.potential,
-               'options': job.options, 'structures': {k: {'name': n} for k, n in job.structures.items()}}
+    content = {
+        'schema_version': job.schema_version,
+        'task': job.task,
+        'potential': job.potential,
+        'options': job.options,
+        'structures': {k: {'name': n} for k, n in job.structures.items()},
+    }
     (folder / JOB_FILE).write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False))
 
 
@@ -90,7 +96,9 @@ def read_job(folder: Path | str) -> Job:
         if not isinstance(content, dict):
             raise JobFileError(f'{JOB_FILE} holds no mapping')
         if content.get('schema_version') != SCHEMA_VERSION:
-            raise JobFileError(f'{JOB_FILE} has schema_version {content.get("schema_version")}, wanted {SCHEMA_VERSION}')
+            raise JobFileError(
+                f'{JOB_FILE} has schema_version {content.get("schema_version")}, wanted {SCHEMA_VERSION}'
+            )
         if content.get('task') not in TASKS:
             raise JobFileError(f'{JOB_FILE}: task is {content.get("task")!r}, wanted one of {", ".join(TASKS)}')
         potential = content.get('potential')
@@ -120,7 +128,8 @@ def read_input(folder: Path | str, key: str) -> dict[str, Any]:
 
 def fingerprint(folder: Path | str, job: Job, key: str, potential_sha256: str | None) -> str:
     """sha256 over everything that determines the result of one structure: a result is reused only if it agrees."""
-    digest = hashlib.sha256(json.dumps([job.schema_version, job.task, job.options, potential_sha256],
-                                       sort_keys=True).encode())
+    digest = hashlib.sha256(
+        json.dumps([job.schema_version, job.task, job.options, potential_sha256], sort_keys=True).encode()
+    )
     digest.update((Path(folder) / INPUTS / f'{check_key(key)}.hdf5').read_bytes())
     return digest.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from aiida_mlfc.core.force_constants.record import Method
 from aiida_mlfc.exchange.job import JobFileError
 
 
@@ -30,10 +31,10 @@ class ForceConstantsOptions:
     :param max_atoms: refuse larger supercells.
     """
 
-    method: str = 'autograd'
+    method: Method = 'autograd'
     distance: float = 0.01
     supercell_matrix: Any = None
-    supercell_length: float = 10.0
+    supercell_length: float = 9.5
     max_atoms: int = 600
     symprec: float = 1e-4
     device: str = 'cpu'

@@ -1,7 +1,7 @@
-"""``mlfc-run JOB_FOLDER``: reads a job, computes structure by structure, keeps what it finished, restarts where it stopped.
+"""``mlfc-run JOB_FOLDER``: computes structure by structure, keeps what it finished, restarts where it stopped.
 
-Exit codes: 0 all structures done; 2 the job folder cannot be understood; 3 the potential cannot be loaded; 4 finished, but
-some structures failed (each result says why); 5 results cannot be written (disk full?); 143 stopped by SIGTERM.
+Exit codes: 0 all structures done; 2 the job folder cannot be understood; 3 the potential cannot be loaded; 4 finished,
+but some structures failed (each result says why); 5 results cannot be written (disk full?); 143 stopped by SIGTERM.
 """
 
 from __future__ import annotations
@@ -69,14 +69,20 @@ def run_job(folder: Path) -> int:
         for count, (key, mark) in enumerate(pending.items(), start=1):
             content = _compute(folder, job, key, mark, options, model)
             spent = time.perf_counter() - started
-            say(f'[{count}/{len(pending)}] {key} {content["status"]} {content["seconds"]:.1f} s, '
+            say(
+                f'[{count}/{len(pending)}] {key} {content["status"]} {content["seconds"]:.1f} s, '
                 f'{spent / count * (len(pending) - count):.0f} s to go'
-                + (f': {content["error"]["message"]}' if content['status'] == 'failed' else ''))
+                + (f': {content["error"]["message"]}' if content['status'] == 'failed' else '')
+            )
         failed = [key for key in job.structures if read_result(folder, key)['status'] == 'failed']
-        write_summary(folder, {'task': job.task, 'potential_sha256': digest, 'keys': list(job.structures),
-                               'failed': failed})
+        write_summary(
+            folder, {'task': job.task, 'potential_sha256': digest, 'keys': list(job.structures), 'failed': failed}
+        )
     except OSError as error:
-        say(f'mlfc-run: results cannot be written: {error}. What is in results/ is complete; run again when there is room')
+        say(
+            f'mlfc-run: results cannot be written: {error}. What is in results/ is complete; '
+            'run again when there is room'
+        )
         return EXIT_CANNOT_WRITE
     return EXIT_SOME_FAILED if failed else 0
 
@@ -92,8 +98,10 @@ def _compute(folder: Path, job: Job, key: str, mark: str, options: Any, model: A
     except Exception as error:  # noqa: BLE001 (one structure must not take the others with it; it is reported below)
         known = isinstance(error, (ValueError, RuntimeError, MemoryError)) and str(error)
         message = str(error) if known else f'{type(error).__name__}: {error}'
-        content |= {'status': 'failed', 'error': {'type': type(error).__name__, 'message': message,
-                                                  'traceback': traceback.format_exc()}}
+        content |= {
+            'status': 'failed',
+            'error': {'type': type(error).__name__, 'message': message, 'traceback': traceback.format_exc()},
+        }
     content['seconds'] = time.perf_counter() - started
     write_result(folder, key, content, write_files)
     return content
@@ -106,8 +114,9 @@ def _stop(signum: int, frame: Any) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script."""
-    parser = argparse.ArgumentParser(prog='mlfc-run', description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog='mlfc-run', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('job_folder', type=Path, help='folder with job.yaml, inputs/ and the potential')
     signal.signal(signal.SIGTERM, _stop)
     sys.exit(run_job(parser.parse_args(arguments).job_folder))

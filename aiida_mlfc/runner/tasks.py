@@ -31,9 +31,14 @@ def run_relax(inputs: dict[str, Any], options: RelaxOptions, model: Any) -> Outc
     check_cell(atoms)
     found = relax(atoms, model, options.relax_cell, options.fmax, options.smax, options.steps, options.symprec)
     data = {
-        'energy': found.energy, 'max_force': found.max_force, 'stress': found.stress, 'n_steps': found.n_steps,
-        'max_displacement': found.max_displacement, 'volume_change': found.volume_change,
-        'spacegroup_before': found.spacegroup_before, 'spacegroup_after': found.spacegroup_after,
+        'energy': found.energy,
+        'max_force': found.max_force,
+        'stress': found.stress,
+        'n_steps': found.n_steps,
+        'max_displacement': found.max_displacement,
+        'volume_change': found.volume_change,
+        'spacegroup_before': found.spacegroup_before,
+        'spacegroup_after': found.spacegroup_after,
     }
     return data, lambda folder: write_arrays(folder / ARRAYS_FILE, {'structure': structure_arrays(found.atoms)})
 
@@ -49,20 +54,32 @@ def run_force_constants(inputs: dict[str, Any], options: ForceConstantsOptions, 
     if matrix is None:
         matrix = supercell_for_length(atoms, options.supercell_length, options.max_atoms)
     found = compute_force_constants(
-        atoms, matrix, model, options.method, options.distance, symprec=options.symprec,
+        atoms,
+        matrix,
+        model,
+        options.method,
+        options.distance,
+        symprec=options.symprec,
         nac_params=inputs.get('nac_params'),
     )
     phonon = found.to_phonopy()
     data = {
-        'quality': found.quality.to_dict(), 'supercell_matrix': found.supercell_matrix,
-        'primitive_matrix': found.primitive_matrix, 'spacegroup': spacegroup(atoms, options.symprec),
-        'n_atoms': len(atoms), 'n_supercell_atoms': len(phonon.supercell), 'symprec': options.symprec,
+        'quality': found.quality.to_dict(),
+        'supercell_matrix': found.supercell_matrix,
+        'primitive_matrix': found.primitive_matrix,
+        'spacegroup': spacegroup(atoms, options.symprec),
+        'n_atoms': len(atoms),
+        'n_supercell_atoms': len(phonon.supercell),
+        'symprec': options.symprec,
     }
 
     def write_files(folder: Path) -> None:
         write_force_constants_to_hdf5(
-            found.array, filename=str(folder / FORCE_CONSTANTS_FILE), p2s_map=phonon.primitive.p2s_map,
-            physical_unit='eV/angstrom^2', compression='gzip',
+            found.array,
+            filename=str(folder / FORCE_CONSTANTS_FILE),
+            p2s_map=phonon.primitive.p2s_map,
+            physical_unit='eV/angstrom^2',
+            compression='gzip',
         )
         phonon.save(folder / PHONOPY_FILE, settings={'force_sets': False, 'displacements': False})
         write_arrays(folder / ARRAYS_FILE, {'structure': structure_arrays(found.unitcell)})
@@ -74,24 +91,35 @@ def run_phonons(inputs: dict[str, Any], options: PhononOptions, model: Any) -> O
     """Bands, DOS, thermal properties and stability of one set of force constants."""
     given = inputs['force_constants']
     force_constants = ForceConstants(
-        array=np.asarray(given['array']), unitcell=structure_from_arrays(inputs['structure']),
-        supercell_matrix=np.asarray(given['supercell_matrix']), primitive_matrix=np.asarray(given['primitive_matrix']),
-        quality=Quality(**given['quality']), nac_params=inputs.get('nac_params'), symprec=given['symprec'],
+        array=np.asarray(given['array']),
+        unitcell=structure_from_arrays(inputs['structure']),
+        supercell_matrix=np.asarray(given['supercell_matrix']),
+        primitive_matrix=np.asarray(given['primitive_matrix']),
+        quality=Quality(**given['quality']),
+        nac_params=inputs.get('nac_params'),
+        symprec=given['symprec'],
     )
     phonons = analyse(force_constants, options.mesh_length, points_per_segment=options.points_per_segment)
     content = phonons.to_dict()
     stability, thermal = phonons.stability, phonons.thermal
     data = {
-        'min_frequency': stability.min_frequency, 'max_frequency': stability.max_frequency,
-        'min_frequency_qpoint': stability.min_frequency_qpoint, 'noise_floor': stability.noise_floor,
-        'verdicts': stability.verdicts, 'zero_point_energy': thermal.zero_point_energy,
+        'min_frequency': stability.min_frequency,
+        'max_frequency': stability.max_frequency,
+        'min_frequency_qpoint': stability.min_frequency_qpoint,
+        'noise_floor': stability.noise_floor,
+        'verdicts': stability.verdicts,
+        'zero_point_energy': thermal.zero_point_energy,
         **{f'{name}_300K': value for name, value in thermal.at(300.0).items()},
-        'gamma_frequencies': phonons.gamma_frequencies, 'with_nac': phonons.with_nac, 'mesh': phonons.dos.mesh,
+        'gamma_frequencies': phonons.gamma_frequencies,
+        'with_nac': phonons.with_nac,
+        'mesh': phonons.dos.mesh,
         'warnings': phonons.warnings,
     }
     return data, lambda folder: write_arrays(folder / ARRAYS_FILE, content)
 
 
 TASKS: dict[str, Callable[[dict[str, Any], Any, Any], Outcome]] = {
-    'relax': run_relax, 'force_constants': run_force_constants, 'phonons': run_phonons,
+    'relax': run_relax,
+    'force_constants': run_force_constants,
+    'phonons': run_phonons,
 }

@@ -61,11 +61,21 @@ class PhononWorkChain(WorkChain):
         spec.input_namespace('structures', valid_type=StructureData, dynamic=True, validator=validate_keys)
         spec.input('potential', valid_type=PotentialData)
         spec.input_namespace('nac_params', valid_type=ArrayData, dynamic=True, required=False)
-        spec.expose_inputs(RelaxWorkChain, namespace='relax', exclude=_excluded('structures', 'potential', 'parent_folder'),
-                           namespace_options={'required': False, 'populate_defaults': False,
-                                              'help': 'Leave out to take the structures as they are.'})
-        spec.expose_inputs(ForceConstantsWorkChain, namespace='force_constants',
-                           exclude=_excluded('structures', 'potential', 'nac_params', 'parent_folder'))
+        spec.expose_inputs(
+            RelaxWorkChain,
+            namespace='relax',
+            exclude=_excluded('structures', 'potential', 'parent_folder'),
+            namespace_options={
+                'required': False,
+                'populate_defaults': False,
+                'help': 'Leave out to take the structures as they are.',
+            },
+        )
+        spec.expose_inputs(
+            ForceConstantsWorkChain,
+            namespace='force_constants',
+            exclude=_excluded('structures', 'potential', 'nac_params', 'parent_folder'),
+        )
         spec.expose_inputs(PhononsWorkChain, namespace='phonons', exclude=_excluded('force_constants', 'parent_folder'))
         spec.outline(
             cls.setup,
@@ -81,8 +91,9 @@ class PhononWorkChain(WorkChain):
         spec.expose_outputs(ForceConstantsWorkChain, include=(FORCE_CONSTANTS,))
         for name, kind in OUTPUTS.items():
             spec.output_namespace(name, valid_type=kind, dynamic=True)
-        spec.exit_code(411, 'ERROR_SOME_CRYSTALS_FAILED',
-                       message='No phonons for {keys}; output_parameters of the jobs say why.')
+        spec.exit_code(
+            411, 'ERROR_SOME_CRYSTALS_FAILED', message='No phonons for {keys}; output_parameters of the jobs say why.'
+        )
         spec.exit_code(400, 'ERROR_SUB_PROCESS_FAILED', message='{label}<{pk}> failed with exit status {status}.')
 
     @classmethod
@@ -193,7 +204,8 @@ class PhononWorkChain(WorkChain):
         if child.is_finished and child.exit_status in accepted:
             return None
         return self.exit_codes.ERROR_SUB_PROCESS_FAILED.format(
-            label=child.process_label, pk=child.pk, status=child.exit_status)
+            label=child.process_label, pk=child.pk, status=child.exit_status
+        )
 
     @staticmethod
     def _namespace(child: Any, name: str) -> dict[str, Any]:

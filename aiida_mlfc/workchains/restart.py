@@ -55,7 +55,8 @@ class RestartWorkChain(BaseRestartWorkChain):
     def handle_interrupted(self, calculation: CalcJobNode) -> ProcessHandlerReport | None:
         """Walltime, memory, a lost node: the rest is computed in a new job that starts from the finished part."""
         interrupted = {
-            OUT_OF_MEMORY, OUT_OF_WALLTIME,
+            OUT_OF_MEMORY,
+            OUT_OF_WALLTIME,
             calculation.process_class.spec().exit_codes.ERROR_OUTPUT_RESULTS_INCOMPLETE.status,
             calculation.process_class.spec().exit_codes.ERROR_OUTPUT_RESULTS_MISSING.status,
         }
@@ -68,8 +69,10 @@ class RestartWorkChain(BaseRestartWorkChain):
         self.ctx.n_done = n_done
         if n_done:
             self.ctx.inputs.parent_folder = calculation.outputs.remote_folder
-        self.report(f'{calculation.process_label}<{calculation.pk}> was interrupted with {n_done} structures done; '
-                    'the rest is continued')
+        self.report(
+            f'{calculation.process_label}<{calculation.pk}> was interrupted with {n_done} structures done; '
+            'the rest is continued'
+        )
         return ProcessHandlerReport(True, ExitCode())
 
 

@@ -25,17 +25,29 @@ class ScreenWorkChain(WorkChain):
         spec.input_namespace('nac_params', valid_type=ArrayData, dynamic=True, required=False)
         spec.expose_inputs(PhononWorkChain, exclude=('structures', 'nac_params'))
         spec.input('shard_size', valid_type=int, non_db=True, default=DEFAULT_SHARD_SIZE, help='Crystals in one job.')
-        spec.input('max_concurrent', valid_type=int, non_db=True, default=DEFAULT_CONCURRENT,
-                   help='Shards that run at the same time.')
+        spec.input(
+            'max_concurrent',
+            valid_type=int,
+            non_db=True,
+            default=DEFAULT_CONCURRENT,
+            help='Shards that run at the same time.',
+        )
         spec.expose_outputs(PhononWorkChain)
         spec.outline(cls.setup, while_(cls.has_shards)(cls.run_shards, cls.inspect_shards), cls.results)
         spec.exit_code(411, 'ERROR_SOME_CRYSTALS_FAILED', message='No phonons for {n_missing} of {n_all} crystals.')
 
     @classmethod
-    def get_builder_from_protocol(cls, code: Any, structures: dict[str, StructureData], potential: Any,
-                                  protocol: str | None = None, overrides: dict[str, Any] | None = None,
-                                  options: dict[str, Any] | None = None, relax: bool = True,
-                                  nac_params: dict[str, ArrayData] | None = None) -> Any:
+    def get_builder_from_protocol(
+        cls,
+        code: Any,
+        structures: dict[str, StructureData],
+        potential: Any,
+        protocol: str | None = None,
+        overrides: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+        relax: bool = True,
+        nac_params: dict[str, ArrayData] | None = None,
+    ) -> Any:
         """As :meth:`PhononWorkChain.get_builder_from_protocol`, for many structures by key."""
         builder = cls.get_builder()
         builder.structures = dict(structures)
@@ -45,7 +57,7 @@ class ScreenWorkChain(WorkChain):
     def setup(self) -> None:
         """Cut the keys into shards."""
         keys, size = sorted(self.inputs.structures), max(1, self.inputs.shard_size)
-        self.ctx.pending = [keys[k:k + size] for k in range(0, len(keys), size)]
+        self.ctx.pending = [keys[k : k + size] for k in range(0, len(keys), size)]
         self.ctx.seen = 0
         self.ctx.done = set()
 
@@ -69,7 +81,7 @@ class ScreenWorkChain(WorkChain):
 
     def inspect_shards(self) -> None:
         """Hand on the outputs of the shards that ended."""
-        for shard in self.ctx.shards[self.ctx.seen:]:
+        for shard in self.ctx.shards[self.ctx.seen :]:
             outputs = self.exposed_outputs(shard, PhononWorkChain)
             for name, nodes in outputs.items():
                 self.out(name, nodes)
@@ -81,5 +93,6 @@ class ScreenWorkChain(WorkChain):
         missing = set(self.inputs.structures) - self.ctx.done
         if missing:
             return self.exit_codes.ERROR_SOME_CRYSTALS_FAILED.format(
-                n_missing=len(missing), n_all=len(self.inputs.structures))
+                n_missing=len(missing), n_all=len(self.inputs.structures)
+            )
         return None

@@ -60,8 +60,9 @@ def set_up(
         from phonopy.structure.cells import guess_primitive_matrix
 
         primitive_matrix = guess_primitive_matrix(cell, symprec=symprec)
-    phonon = Phonopy(cell, supercell_matrix=supercell_matrix, primitive_matrix=primitive_matrix, symprec=symprec,
-                     log_level=0)
+    phonon = Phonopy(
+        cell, supercell_matrix=supercell_matrix, primitive_matrix=primitive_matrix, symprec=symprec, log_level=0
+    )
     phonon.generate_displacements(distance=UNIT_LENGTH, is_plusminus=False)
     entries = phonon.dataset['first_atoms']
     return Setup(
@@ -88,7 +89,9 @@ def from_responses(
     """
     expected = (len(setup.atoms), len(setup.phonon.supercell), 3)
     if responses.shape != expected:
-        raise ValueError(f'responses: got shape {responses.shape}, wanted {expected} (directions, supercell atoms, xyz)')
+        raise ValueError(
+            f'responses: got shape {responses.shape}, wanted {expected} (directions, supercell atoms, xyz)'
+        )
     if not (np.isfinite(responses).all() and np.isfinite(forces_at_rest).all()):
         raise ValueError('the potential returned derivatives that are not finite numbers')
     phonon = setup.phonon
@@ -108,7 +111,12 @@ def from_responses(
         **measured,
     )
     return ForceConstants(
-        array=array, unitcell=to_ase(phonon.unitcell), supercell_matrix=np.array(phonon.supercell_matrix),
-        primitive_matrix=np.array(phonon.primitive_matrix), quality=quality, nac_params=nac_params,
-        symprec=setup.symprec, _phonopy=[phonon],
+        array=array,
+        unitcell=to_ase(phonon.unitcell),
+        supercell_matrix=np.array(phonon.supercell_matrix),
+        primitive_matrix=np.array(phonon.primitive_matrix),
+        quality=quality,
+        nac_params=nac_params,
+        symprec=setup.symprec,
+        _phonopy=[phonon],
     )

@@ -67,8 +67,13 @@ class ForceConstants:
         """A ``Phonopy`` holding these force constants as they are, not symmetrised; built once."""
         if not self._phonopy:
             self._phonopy.append(
-                Phonopy(to_phonopy(self.unitcell), supercell_matrix=self.supercell_matrix,
-                        primitive_matrix=self.primitive_matrix, symprec=self.symprec, log_level=0)
+                Phonopy(
+                    to_phonopy(self.unitcell),
+                    supercell_matrix=self.supercell_matrix,
+                    primitive_matrix=self.primitive_matrix,
+                    symprec=self.symprec,
+                    log_level=0,
+                )
             )
         phonon = self._phonopy[0]
         phonon.force_constants = self.array

@@ -11,7 +11,7 @@ from aiida_mlfc.core.force_constants.record import ForceConstants
 from aiida_mlfc.core.phonons.record import Bands, DensityOfStates, Phonons, ThermalProperties
 from aiida_mlfc.core.phonons.stability import noise_floor, stability
 
-#: Γ-centred mesh density: a length L gives round(L |b*|) points along a reciprocal vector b* (phonopy's ``mesh`` number)
+#: Γ-centred mesh density: a length L gives round(L |b*|) points along a reciprocal vector b* (phonopy's ``mesh``)
 MESH_LENGTH = 60.0
 #: q-points on each segment of the path
 POINTS_PER_SEGMENT = 41
@@ -60,18 +60,27 @@ def _density_of_states(phonon: Phonopy, mesh: np.ndarray) -> DensityOfStates:
     total = phonon.total_dos
     phonon.run_mesh(mesh, is_mesh_symmetry=False, with_eigenvectors=True, is_gamma_center=True)
     phonon.run_projected_dos(
-        freq_min=total.frequency_points[0], freq_max=total.frequency_points[-1],
+        freq_min=total.frequency_points[0],
+        freq_max=total.frequency_points[-1],
         freq_pitch=total.frequency_points[1] - total.frequency_points[0],
     )
     projected = phonon.projected_dos
     symbols = list(dict.fromkeys(phonon.primitive.symbols))
     points = np.array(total.frequency_points)
-    by_element = np.array([
-        np.sum([np.interp(points, projected.frequency_points, row)
-                for row, s in zip(projected.projected_dos, phonon.primitive.symbols, strict=True) if s == symbol], axis=0)
-        for symbol in symbols
-    ])
-    return DensityOfStates(points, np.array(total.dos), by_element, symbols, tuple(int(m) for m in mesh))
+    by_element = np.array(
+        [
+            np.sum(
+                [
+                    np.interp(points, projected.frequency_points, row)
+                    for row, s in zip(projected.projected_dos, phonon.primitive.symbols, strict=True)
+                    if s == symbol
+                ],
+                axis=0,
+            )
+            for symbol in symbols
+        ]
+    )
+    return DensityOfStates(points, np.array(total.dos), by_element, symbols, (int(mesh[0]), int(mesh[1]), int(mesh[2])))
 
 
 def analyse(
@@ -97,13 +106,17 @@ def analyse(
     thermal = phonon.thermal_properties
     quality = force_constants.quality
     noise = noise_floor(
-        float(np.abs(force_constants.array).max()), float(phonon.primitive.masses.min()),
-        quality.acoustic_sum_residual, quality.dtype,
+        float(np.abs(force_constants.array).max()),
+        float(phonon.primitive.masses.min()),
+        max(quality.acoustic_sum_residual, quality.permutation_asymmetry),
+        quality.dtype,
     )
     verdict = stability(mesh.frequencies, mesh.qpoints, mesh.weights, bands.frequencies, bands.qpoints, noise)
     properties = ThermalProperties(
-        temperatures=np.array(thermal.temperatures), free_energy=np.array(thermal.free_energy),
-        entropy=np.array(thermal.entropy), heat_capacity=np.array(thermal.heat_capacity),
+        temperatures=np.array(thermal.temperatures),
+        free_energy=np.array(thermal.free_energy),
+        entropy=np.array(thermal.entropy),
+        heat_capacity=np.array(thermal.heat_capacity),
         zero_point_energy=float(thermal.zero_point_energy),
     )
     phonon.run_qpoints([[0.0, 0.0, 0.0]])
@@ -114,6 +127,11 @@ def analyse(
     if quality.acoustic_sum_residual > SUM_RESIDUAL_LIMIT:
         warnings.append(f'acoustic sum residual {quality.acoustic_sum_residual:.1e} eV/Å²')
     return Phonons(
-        bands=bands, dos=_density_of_states(phonon, numbers), thermal=properties, stability=verdict,
-        gamma_frequencies=gamma, with_nac=force_constants.nac_params is not None, warnings=warnings,
+        bands=bands,
+        dos=_density_of_states(phonon, numbers),
+        thermal=properties,
+        stability=verdict,
+        gamma_frequencies=gamma,
+        with_nac=force_constants.nac_params is not None,
+        warnings=warnings,
     )

@@ -66,8 +66,10 @@ class ThermalProperties:
 
     def at(self, temperature: float) -> dict[str, float]:
         """Interpolated values at a temperature in K."""
-        return {name: float(np.interp(temperature, self.temperatures, getattr(self, name)))
-                for name in ('free_energy', 'entropy', 'heat_capacity')}
+        return {
+            name: float(np.interp(temperature, self.temperatures, getattr(self, name)))
+            for name in ('free_energy', 'entropy', 'heat_capacity')
+        }
 
 
 @dataclass(frozen=True)

@@ -7,26 +7,28 @@ import numpy as np
 from aiida_mlfc.core.phonons.record import Stability
 from aiida_mlfc.core.units import FREQUENCY_FACTOR_THZ
 
-#: thresholds below which a mode counts as imaginary, THz: exact zero; the Materials Project phonon workflow
-#: (npj Comput. Mater. 2018, 5 cm^-1); Loew et al., npj Comput. Mater. 11, 178 (2025), and MatterSim's PhononWorkflow.
+#: thresholds below which a mode counts as imaginary, THz: exact zero; a common screening choice; 5 cm^-1, the Materials
+#: Project phonon workflow's (Petretto et al., Sci. Data 5, 180065 (2018)); MatterSim's PhononWorkflow's
 COMMUNITY_THRESHOLDS = {'zero': 0.0, 'strict_0.05THz': -0.05, 'mp_5cm-1': -0.15, 'mattersim_0.3THz': -0.299}
 #: the curve
 THRESHOLDS = np.concatenate((np.linspace(-3.0, -0.5, 26), np.linspace(-0.48, 0.0, 25)))
+#: errors add up over the atoms of a cell: the largest single one, times this, bounds what a mode sees
+NOISE_SAFETY = 10.0
 #: relative rounding error of a dynamical matrix, by the dtype of the force constants
 ROUNDING = {'float64': 1e-14, 'float32': 1e-6}
 
 
-def noise_floor(largest_force_constant: float, lightest_mass: float, sum_residual: float, dtype: str) -> float:
+def noise_floor(largest_force_constant: float, lightest_mass: float, residual: float, dtype: str) -> float:
     """Frequency that numerical noise alone can produce, THz.
 
-    An error δ (eV/Å²) in the dynamical matrix shifts a zero mode to sqrt(δ/m): the larger of rounding and of the measured
-    violation of the acoustic sum rule stands for δ.
+    An error δ (eV/Å²) in the force constants shifts a zero mode to sqrt(δ/m); δ is the largest of rounding and of the
+    measured violations of the acoustic sum rule and of permutation symmetry, times a safety factor.
 
     :param largest_force_constant: eV/Å².
     :param lightest_mass: amu.
-    :param sum_residual: acoustic sum residual before any correction, eV/Å².
+    :param residual: the larger of acoustic sum residual and permutation asymmetry, before any correction, eV/Å².
     """
-    error = max(sum_residual, largest_force_constant * ROUNDING[dtype])
+    error = NOISE_SAFETY * max(residual, largest_force_constant * ROUNDING[dtype])
     return float(np.sqrt(error / lightest_mass) * FREQUENCY_FACTOR_THZ)
 
 
@@ -57,11 +59,12 @@ def stability(
     lowest = float(looked_at[row, column])
     mesh_part = looked_at[: len(mesh_frequencies)]
     fraction = [(weights * (mesh_part < t)).sum() / weights.sum() for t in THRESHOLDS]
-    verdicts = {name: 'unstable' if lowest < threshold - noise else 'stable'
-                for name, threshold in COMMUNITY_THRESHOLDS.items()}
+    verdicts = {
+        name: 'unstable' if lowest < threshold - noise else 'stable' for name, threshold in COMMUNITY_THRESHOLDS.items()
+    }
     return Stability(
         min_frequency=lowest,
-        min_frequency_qpoint=tuple(float(x) for x in qpoints[row]),
+        min_frequency_qpoint=(float(qpoints[row, 0]), float(qpoints[row, 1]), float(qpoints[row, 2])),
         max_frequency=float(frequencies.max()),
         noise_floor=noise,
         thresholds=THRESHOLDS,

@@ -1,4 +1,4 @@
-"""One file a potential: safetensors, with architecture, settings and model card in its header. Nothing in it executes."""
+"""One file a potential: safetensors, with settings and model card in its header. Nothing in it executes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from aiida_mlfc.core.checkpoint_files import (
-    FORMAT_KEY, FORMAT_VERSION, CheckpointError, read_header, sha256_of,
-)
+from aiida_mlfc.core.checkpoint_files import FORMAT_KEY, FORMAT_VERSION, CheckpointError, read_header, sha256_of
 from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.dx.model import DXModel
+
 
 def save_dx(model: DXModel, path: Path | str) -> None:
     """Write weights (float32), settings and card as one safetensors file, atomically.
@@ -22,8 +21,10 @@ def save_dx(model: DXModel, path: Path | str) -> None:
     :param model: its ``metadata`` becomes the model card.
     """
     header = {
-        FORMAT_KEY: str(FORMAT_VERSION), 'architecture': 'dx',
-        'config': json.dumps(model.config.to_dict()), 'card': json.dumps(model.metadata),
+        FORMAT_KEY: str(FORMAT_VERSION),
+        'architecture': 'dx',
+        'config': json.dumps(model.config.to_dict()),
+        'card': json.dumps(model.metadata),
     }
     tensors = {name: value.detach().cpu().to(torch.float32).contiguous() for name, value in model.state_dict().items()}
     path = Path(path)

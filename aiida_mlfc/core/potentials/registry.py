@@ -13,9 +13,7 @@ from aiida_mlfc.core.potentials.interface import EnergyModel
 DTYPES = {'float64': torch.float64, 'float32': torch.float32}
 
 
-def load_potential(
-    name_or_path: str | Path, dtype: str | torch.dtype = 'float64', device: str = 'cpu'
-) -> EnergyModel:
+def load_potential(name_or_path: str | Path, dtype: str | torch.dtype = 'float64', device: str = 'cpu') -> EnergyModel:
     """Load a potential that ships with the package, or one from a file.
 
     :param name_or_path: ``dx-demo``, or the path of a checkpoint.

@@ -44,9 +44,7 @@ def check_structure(atoms: Atoms) -> None:
     """:func:`check_cell`, and no two atoms on one site."""
     check_cell(atoms)
     search = NeighborList(cutoff=2 * SHORTEST_DISTANCE, full_list=True)
-    i, j, distances = search.compute(
-        points=atoms.positions, box=np.array(atoms.cell), periodic=True, quantities='ijd'
-    )
+    i, j, distances = search.compute(points=atoms.positions, box=np.array(atoms.cell), periodic=True, quantities='ijd')
     check_distances(atoms, i, j, distances)
 
 
@@ -67,11 +65,13 @@ def check_cell(atoms: Atoms) -> None:
     volume = abs(np.linalg.det(cell)) / len(atoms)
     if volume < SMALLEST_VOLUME_PER_ATOM:
         raise StructureError(
-            f'the cell has {volume:.3g} Å³ per atom, wanted at least {SMALLEST_VOLUME_PER_ATOM}: is the lattice missing?'
+            f'the cell has {volume:.3g} Å³ per atom, wanted at least {SMALLEST_VOLUME_PER_ATOM}: '
+            'is the lattice missing?'
         )
     if volume > LARGEST_VOLUME_PER_ATOM:
         raise StructureError(
-            f'the cell has {volume:.4g} Å³ per atom, wanted at most {LARGEST_VOLUME_PER_ATOM:g}: vacuum, or a wrong unit?'
+            f'the cell has {volume:.4g} Å³ per atom, wanted at most {LARGEST_VOLUME_PER_ATOM:g}: '
+            'vacuum, or a wrong unit?'
         )
 
 

@@ -67,6 +67,9 @@ def read_crystals(paths: Sequence[Path | str]) -> Iterator[Crystal]:
         born = path.with_suffix(BORN_SUFFIX)
         try:
             frames = _read_file(path)
+        except StructureError as error:
+            yield Crystal(name, path, None, str(error))
+            continue
         except Exception as error:  # noqa: BLE001 (readers raise whatever they like; it becomes this file's error)
             yield Crystal(name, path, None, f'cannot be read: {_one_line(error)}')
             continue

@@ -77,9 +77,10 @@ def fold(supercell: Atoms, force_constants: np.ndarray, primitive: Atoms, qpoint
     for atom in range(len(supercell)):
         for k, site in enumerate(sites):
             shift = (supercell.positions[atom] - supercell.positions[site]) @ inverse
-            if supercell.numbers[atom] == supercell.numbers[site] and np.abs(
-                (shift - np.rint(shift)) @ cell
-            ).max() < 1e-3:
+            if (
+                supercell.numbers[atom] == supercell.numbers[site]
+                and np.abs((shift - np.rint(shift)) @ cell).max() < 1e-3
+            ):
                 owner[atom] = k
                 break
         else:
@@ -89,7 +90,8 @@ def fold(supercell: Atoms, force_constants: np.ndarray, primitive: Atoms, qpoint
     if len(sites) != expected:
         raise ValueError(f'the supercell folds onto {len(sites)} sites, wanted {expected}: are positions perfect?')
     folded = np.zeros((len(sites), len(sites), 3, 3))
-    np.add.at(folded, (slice(None), owner), force_constants[sites])
+    for atom, site in enumerate(owner):
+        folded[:, site] += force_constants[sites, atom]
     small = Atoms(numbers=supercell.numbers[sites], positions=supercell.positions[sites], cell=cell, pbc=True)
     return FoldedCell(small, folded, tuple(float(x) for x in qpoint))
 

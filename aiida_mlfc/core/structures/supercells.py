@@ -22,7 +22,7 @@ def supercell_for_length(structure: Atoms, min_length: float, max_atoms: int | N
     n_atoms = len(structure) * int(repeats.prod())
     if max_atoms is not None and n_atoms > max_atoms:
         raise ValueError(
-            f'a supercell of {min_length} Å would be {"x".join(map(str, repeats))} with {n_atoms} atoms, wanted at most '
-            f'{max_atoms}: raise max_atoms, lower min_length, or give the supercell_matrix'
+            f'a supercell of {min_length} Å would be {"x".join(map(str, repeats))} with {n_atoms} atoms, '
+            f'wanted at most {max_atoms}: raise max_atoms, lower min_length, or give the supercell_matrix'
         )
     return np.diag(repeats)

@@ -66,7 +66,7 @@ class DXConfig:
             raise ValueError(f'cutoff: got {self.cutoff} Å, wanted a positive radius')
         if self.readout != 'sum':
             raise ValueError(
-                f"readout: got {self.readout!r}, wanted 'sum': a mean is not extensive, force constants would scale as 1/N"
+                f"readout: got {self.readout!r}, wanted 'sum': a mean is not extensive, force constants scale as 1/N"
             )
         for name, allowed in (
             ('attention', ('smooth_softmax', 'sigmoid', 'none', 'softmax')),
@@ -78,11 +78,17 @@ class DXConfig:
         if self.attention == 'softmax':
             warnings.warn(
                 "attention='softmax' has no envelope inside the softmax: the energy jumps when an edge crosses the "
-                "cutoff. Use 'smooth_softmax'.", DXDefectWarning, stacklevel=3)
+                "cutoff. Use 'smooth_softmax'.",
+                DXDefectWarning,
+                stacklevel=3,
+            )
         if self.norm == 'per_degree':
             warnings.warn(
                 "norm='per_degree' divides by features that vanish by symmetry: Hessians of perfect crystals are wrong "
-                "by orders of magnitude. Use 'merged'.", DXDefectWarning, stacklevel=3)
+                "by orders of magnitude. Use 'merged'.",
+                DXDefectWarning,
+                stacklevel=3,
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored in a checkpoint."""
@@ -99,8 +105,8 @@ class DXConfig:
 
 #: What each variant of the source document means here.
 #: v1: plain softmax and a norm per degree; only to reproduce its defects. v2: no attention, messages summed and divided
-#: by the root of the average number of neighbours (its mean over atoms is refused). v3: v1 with blocks recomputed in the
-#: backward pass, same weights. v4: smooth attention, merged norm; the default.
+#: by the root of the average number of neighbours (its mean over atoms is refused). v3: v1 with blocks recomputed in
+#: the backward pass, same weights. v4: smooth attention, merged norm; the default.
 _PRESETS: dict[str, dict[str, Any]] = {
     'v1': {'attention': 'softmax', 'norm': 'per_degree', 'envelope': 'polynomial'},
     'v2': {'attention': 'none'},

@@ -22,7 +22,9 @@ class DegreeLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """:param x: shape ``(n, 9, n_in)``.  :return: shape ``(n, 9, n_out)``."""
-        scalars, vectors, tensors = (part @ w for part, w in zip(x.split(DEGREE_SIZES, dim=1), self.weight, strict=True))
+        scalars, vectors, tensors = (
+            part @ w for part, w in zip(x.split(DEGREE_SIZES, dim=1), self.weight, strict=True)
+        )
         if self.bias is not None:
             scalars = scalars + self.bias
         return torch.cat((scalars, vectors, tensors), dim=1)
@@ -47,7 +49,7 @@ class DegreeNorm(nn.Module):
     """Root-mean-square norm with a gain for each degree and channel.
 
     ``merged``: one factor for all degrees. ``per_degree``: one a degree, kept only to reproduce its defect: at a
-    perfect crystal l > 0 features vanish by symmetry, the gain is 1/√ε there and the Hessian explodes. ``none``: gain only.
+    perfect crystal l > 0 features vanish by symmetry, the gain is 1/√ε there and the Hessian explodes. ``none``: gain.
     """
 
     def __init__(self, channels: int, kind: str) -> None:

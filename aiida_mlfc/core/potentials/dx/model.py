@@ -18,9 +18,7 @@ from aiida_mlfc.core.potentials.dx.attention import EdgeGeometry, GraphAttention
 from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.dx.layers import DegreeNorm, FeedForward
 from aiida_mlfc.core.potentials.dx.radial import ENVELOPES, RadialNetwork, SineBasis
-from aiida_mlfc.core.potentials.dx.tensor_product import (
-    DEGREE_SIZES, N_ROWS, coupling_tensor, edge_matrices, harmonics,
-)
+from aiida_mlfc.core.potentials.dx.tensor_product import DEGREE_SIZES, N_ROWS, coupling_tensor, edge_matrices, harmonics
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.interface import EnergyModel
 

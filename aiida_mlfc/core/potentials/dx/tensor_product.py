@@ -15,7 +15,19 @@ from torch import Tensor
 DEGREE_SIZES = (1, 3, 5)
 N_ROWS = sum(DEGREE_SIZES)
 #: paths (l1 of the feature, l2 of the harmonic, l3 of the result) that keep natural parity, ordered by l1
-PATHS = ((0, 0, 0), (0, 1, 1), (0, 2, 2), (1, 0, 1), (1, 1, 0), (1, 1, 2), (1, 2, 1), (2, 0, 2), (2, 1, 1), (2, 2, 0), (2, 2, 2))
+PATHS = (
+    (0, 0, 0),
+    (0, 1, 1),
+    (0, 2, 2),
+    (1, 0, 1),
+    (1, 1, 0),
+    (1, 1, 2),
+    (1, 2, 1),
+    (2, 0, 2),
+    (2, 1, 1),
+    (2, 2, 0),
+    (2, 2, 2),
+)
 N_PATHS = len(PATHS)
 _PATHS_BY_DEGREE = (3, 4, 4)
 _DEGREE_START = (0, 1, 4)
@@ -30,8 +42,17 @@ def harmonics(unit_vectors: Tensor) -> Tensor:
     x, y, z = unit_vectors.unbind(-1)
     s3, s5, s15 = math.sqrt(3), math.sqrt(5), math.sqrt(15)
     return torch.stack(
-        (torch.ones_like(x), s3 * x, s3 * y, s3 * z,
-         s15 * x * z, s15 * x * y, s5 * (y * y - (x * x + z * z) / 2), s15 * y * z, s15 / 2 * (z * z - x * x)),
+        (
+            torch.ones_like(x),
+            s3 * x,
+            s3 * y,
+            s3 * z,
+            s15 * x * z,
+            s15 * x * y,
+            s5 * (y * y - (x * x + z * z) / 2),
+            s15 * y * z,
+            s15 / 2 * (z * z - x * x),
+        ),
         dim=-1,
     )
 

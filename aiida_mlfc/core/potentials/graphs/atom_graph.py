@@ -93,6 +93,8 @@ class AtomGraph:
     def to(self, dtype: torch.dtype, device: torch.device | str | None = None) -> AtomGraph:
         """Floating tensors cast to ``dtype``, everything moved to ``device``."""
         device = self.positions.device if device is None else device
-        cast = {name: getattr(self, name).to(device=device, dtype=dtype)
-                for name in ('positions', 'cell', 'atom_types', 'edge_cell_shifts')}
+        cast = {
+            name: getattr(self, name).to(device=device, dtype=dtype)
+            for name in ('positions', 'cell', 'atom_types', 'edge_cell_shifts')
+        }
         return AtomGraph(batch=self.batch.to(device), edge_index=self.edge_index.to(device), **cast)

@@ -60,10 +60,9 @@ class GatedNetwork(nn.Module):
             g, sigma = g_layer(silu(g)), sigma_layer(silu(sigma))
         return self.last(g) * torch.sigmoid(sigma)
 
-    def first_weights(self) -> tuple[Tensor, Tensor]:
-        """Weights ``(2 n_out, n_in)`` and biases ``(2 n_out,)`` of both first layers, g above sigma."""
-        first = (self.g[0].linear, self.sigma[0].linear)
-        return torch.cat([layer.weight for layer in first]), torch.cat([layer.bias for layer in first])
+    def first_layers(self) -> tuple[nn.Linear, nn.Linear]:
+        """The first layers of g and of sigma."""
+        return self.g[0].linear, self.sigma[0].linear
 
 
 class ThreeBodyGate(nn.Module):
@@ -106,16 +105,15 @@ class Block(nn.Module):
         """
         units = v.shape[1]
         e = e + self.three_body(v, sums, graph)
-        edge_weight, edge_bias = self.gated_mlp_edge.first_weights()
-        atom_weight, atom_bias = self.gated_mlp_atom.first_weights()
-        weight = torch.cat((edge_weight, atom_weight))
-        as_centre, as_neighbour, of_edge = weight.split(units, dim=1)
-        pairs = graph.centres(linear(v, as_centre, torch.cat((edge_bias, atom_bias))))
+        layers = [*self.gated_mlp_edge.first_layers(), *self.gated_mlp_atom.first_layers()]
+        as_centre, as_neighbour, _ = torch.cat([layer.weight for layer in layers]).split(units, dim=1)
+        pairs = graph.centres(linear(v, as_centre, torch.cat([layer.bias for layer in layers])))
         pairs = pairs + graph.neighbours(linear(v, as_neighbour))
-        for_edge, for_atom = pairs.split(2 * units, dim=1)
+        of_pairs = pairs.split(units, dim=1)
+        of_edge = [layer.weight[:, 2 * units :].T for layer in layers]
 
-        first = for_edge + linear(e, of_edge[: 2 * units])
-        e = e + self.gated_mlp_edge.from_first_layer(*first.split(units, dim=1)) * self.edge_layer_edge(radial)
-        first = for_atom + linear(e, of_edge[2 * units :])
-        message = self.gated_mlp_atom.from_first_layer(*first.split(units, dim=1)) * silu(self.edge_layer_atom(radial))
+        first = [torch.addmm(of_pairs[k], e, of_edge[k]) for k in (0, 1)]
+        e = torch.addcmul(e, self.gated_mlp_edge.from_first_layer(*first), self.edge_layer_edge(radial))
+        first = [torch.addmm(of_pairs[k], e, of_edge[k]) for k in (2, 3)]
+        message = self.gated_mlp_atom.from_first_layer(*first) * silu(self.edge_layer_atom(radial))
         return v + graph.sum_to_centres(message), e

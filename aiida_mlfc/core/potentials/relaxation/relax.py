@@ -34,7 +34,7 @@ class NotConvergedError(RuntimeError):
 class PotentialCalculator(Calculator):
     """An EnergyModel as an ASE calculator, in eV, eV/Å and eV/Å³."""
 
-    implemented_properties = ['energy', 'forces', 'stress', 'free_energy']  # noqa: RUF012 (ASE's own declaration)
+    implemented_properties = ['energy', 'forces', 'stress', 'free_energy']
 
     def __init__(self, model: EnergyModel) -> None:
         super().__init__()
@@ -46,8 +46,12 @@ class PotentialCalculator(Calculator):
         graph = build_graph(self.atoms, self.model.cutoff, self.model.species, self.model.dtype, self.model.device)
         energy, forces, stress = energy_forces_stress(self.model, graph)
         voigt = stress[0].flatten()[[0, 4, 8, 5, 2, 1]].cpu().numpy().astype(float) / EV_PER_CUBIC_ANGSTROM_IN_GPA
-        self.results = {'energy': float(energy[0]), 'free_energy': float(energy[0]),
-                        'forces': forces.cpu().numpy().astype(float), 'stress': voigt}
+        self.results = {
+            'energy': float(energy[0]),
+            'free_energy': float(energy[0]),
+            'forces': forces.cpu().numpy().astype(float),
+            'stress': voigt,
+        }
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,15 @@ def relax(
     energy = float(atoms.get_potential_energy())
     relaxed = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
     return Relaxation(
-        relaxed, energy, max_force, stress, n_steps, _displacement(structure, relaxed),
-        relaxed.get_volume() / structure.get_volume() - 1, before, spacegroup(relaxed, symprec),
+        relaxed,
+        energy,
+        max_force,
+        stress,
+        n_steps,
+        _displacement(structure, relaxed),
+        relaxed.get_volume() / structure.get_volume() - 1,
+        before,
+        spacegroup(relaxed, symprec),
     )
 
 

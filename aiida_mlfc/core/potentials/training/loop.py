@@ -1,4 +1,4 @@
-"""The training loop: harmonic cells of every material in each step, real supercells now and then, checkpoints, resume."""
+"""The training loop: harmonic cells of every material in each step, real supercells now and then, resume."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def prepare(reference: Reference, model: EnergyModel) -> Material:
 
 @dataclass
 class Batch:
-    """A concatenated graph, force labels, factors that make residuals dimensionless, and systems whose stress is zero."""
+    """A concatenated graph, force labels, factors on the residuals; the first systems are undisplaced."""
 
     graph: AtomGraph
     forces: Tensor
@@ -73,14 +73,16 @@ def draw_batch(materials: list[Material], recipe: Recipe, rng: np.random.Generat
     def tensor(x: np.ndarray) -> Tensor:
         return torch.as_tensor(x, dtype=model.dtype, device=model.device)
 
+    # Factors stand on residuals, emphasis on their squares.
+    emphasis = [math.sqrt(recipe.emphasis.get(material.name, 1.0)) for material in materials]
     n_undisplaced = min(recipe.n_undisplaced, len(materials))
     for k in rng.choice(len(materials), n_undisplaced, replace=False):
         graph = materials[k].cells[0].graph.to(model.dtype, model.device)
         graphs.append(graph)
         forces.append(torch.zeros_like(graph.positions))
-        factors.append(torch.full_like(graph.positions, 1 / materials[k].force_scale))
+        factors.append(torch.full_like(graph.positions, emphasis[k] / materials[k].force_scale))
     shares = np.array([recipe.white, recipe.half, recipe.full])
-    for material in materials:
+    for material, factor_of_material in zip(materials, emphasis, strict=True):
         cell = material.cells[rng.integers(len(material.cells))]
         kind = ('white', 'half', 'full')[rng.choice(3, p=shares / shares.sum())]
         u, force, factor = cell.draw(kind, rng)
@@ -89,7 +91,7 @@ def draw_batch(materials: list[Material], recipe: Recipe, rng: np.random.Generat
         graph = cell.graph.to(model.dtype, model.device)
         graphs.append(graph.with_positions(graph.positions + tensor(u)))
         forces.append(tensor(force))
-        factors.append(tensor(factor))
+        factors.append(tensor(factor * factor_of_material))
     if rng.random() < recipe.supercell_share:
         material = materials[rng.integers(len(materials))]
         k = int(rng.integers(len(material.forces)))
@@ -107,7 +109,7 @@ def loss_terms(model: EnergyModel, batch: Batch, recipe: Recipe) -> tuple[Tensor
     by_system = batch.graph.sum_to_systems(squares) / counts
     at_rest = by_system[: batch.n_undisplaced].mean() if batch.n_undisplaced else by_system.new_zeros(())
     pressure = stress[: batch.n_undisplaced].square().sum(dim=(1, 2)).mean() if batch.n_undisplaced else at_rest
-    return by_system[batch.n_undisplaced:].mean(), at_rest, recipe.stress_weight * pressure
+    return by_system[batch.n_undisplaced :].mean(), at_rest, recipe.stress_weight * pressure
 
 
 class Trainer:
@@ -120,7 +122,8 @@ class Trainer:
         others = [p for p in model.parameters() if p.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
             [{'params': matrices, 'weight_decay': recipe.weight_decay}, {'params': others, 'weight_decay': 0.0}],
-            lr=recipe.learning_rate, betas=recipe.betas,
+            lr=recipe.learning_rate,
+            betas=recipe.betas,
         )
         self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
         self.rng = np.random.default_rng(recipe.seed)
@@ -163,8 +166,16 @@ class Trainer:
             if self.step % 50 == 0 or self.step == self.recipe.n_steps:
                 if report is not None:
                     displaced, at_rest, pressure = sums / n_summed
-                    report({'step': self.step, 'seconds': self.seconds, 'displaced': displaced, 'at_rest': at_rest,
-                            'stress': pressure, 'learning_rate': self.learning_rate()})
+                    report(
+                        {
+                            'step': self.step,
+                            'seconds': self.seconds,
+                            'displaced': displaced,
+                            'at_rest': at_rest,
+                            'stress': pressure,
+                            'learning_rate': self.learning_rate(),
+                        }
+                    )
                 sums[:], n_summed = 0, 0
             if time.monotonic() - saved > self.recipe.checkpoint_interval:
                 self._save()
@@ -179,9 +190,15 @@ class Trainer:
             self.average[name].lerp_(value, 1 - decay)
 
     def _save(self) -> None:
-        state = {'step': self.step, 'seconds': self.seconds, 'model': self.model.state_dict(), 'average': self.average,
-                 'optimiser': self.optimiser.state_dict(), 'rng': json.dumps(self.rng.bit_generator.state),
-                 'recipe': json.dumps(self.recipe.to_dict())}
+        state = {
+            'step': self.step,
+            'seconds': self.seconds,
+            'model': self.model.state_dict(),
+            'average': self.average,
+            'optimiser': self.optimiser.state_dict(),
+            'rng': json.dumps(self.rng.bit_generator.state),
+            'recipe': json.dumps(self.recipe.to_dict()),
+        }
         partial = self.checkpoint.with_suffix('.partial')
         torch.save(state, partial)
         os.replace(partial, self.checkpoint)
@@ -189,7 +206,9 @@ class Trainer:
     def _restore(self) -> None:
         state = torch.load(self.checkpoint, weights_only=True, map_location=self.model.device)
         if json.loads(state['recipe']) != self.recipe.to_dict():
-            raise ValueError(f'{self.checkpoint} was written with another recipe: remove it, or train in another folder')
+            raise ValueError(
+                f'{self.checkpoint} was written with another recipe: remove it, or train in another folder'
+            )
         self.model.load_state_dict(state['model'])
         self.average = state['average']
         self.optimiser.load_state_dict(state['optimiser'])

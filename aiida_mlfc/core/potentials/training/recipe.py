@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -34,6 +34,8 @@ class Recipe:
     n_undisplaced: int = 3
     #: per GPa², for the undisplaced cells
     stress_weight: float = 2e-3
+    #: factors on the squared residuals of materials, by name; 1 for those not named
+    emphasis: dict[str, float] = field(default_factory=dict)
     #: seconds between checkpoints
     checkpoint_interval: float = 300.0
 

@@ -1,4 +1,4 @@
-"""DFT force sets on disk: perfect supercell, displacements, forces; split into what is learned and what is held back."""
+"""DFT force sets on disk: perfect supercell, displacements, forces; split into learned and held back."""
 
 from __future__ import annotations
 
@@ -45,8 +45,15 @@ class Reference:
     def part(self, start: int, step: int = 2) -> Reference:
         """Every ``step``-th configuration from ``start`` on: 0 is learned from, 1 is held back."""
         chosen = slice(start, None, step)
-        return Reference(self.name, self.supercell, self.primitive, self.displacements[chosen], self.forces[chosen],
-                         self.born, self.source)
+        return Reference(
+            self.name,
+            self.supercell,
+            self.primitive,
+            self.displacements[chosen],
+            self.forces[chosen],
+            self.born,
+            self.source,
+        )
 
     def force_constants(self) -> np.ndarray:
         """Least-squares force constants with symmetry and sum rules imposed by symfc.
@@ -92,8 +99,11 @@ def load_reference(folder: Path | str) -> Reference:
     shifts = np.array([(c.positions - supercell.positions) @ inverse for c in configurations])
     displacements = (shifts - np.rint(shifts)) @ np.array(supercell.cell)
     forces = np.array([c.get_forces() for c in configurations])
-    source = {key: meta[key] for key in ('name', 'formula', 'sg', 'code', 'functional', 'licence', 'repo', 'commit',
-                                         'paths', 'sha256') if key in meta}
+    source = {
+        key: meta[key]
+        for key in ('name', 'formula', 'sg', 'code', 'functional', 'licence', 'repo', 'commit', 'paths', 'sha256')
+        if key in meta
+    }
     return Reference(meta['name'], supercell, primitive, displacements, forces, born, source)
 
 
@@ -118,11 +128,11 @@ def _perfect_supercell(configurations: list[Atoms]) -> Atoms:
         symmetrised[partner] += difference[np.arange(len(mean)), partner]
     mean.set_scaled_positions(mean.get_scaled_positions() + symmetrised / len(dataset.rotations))
     # The origin is free: put the first atom exactly where its symmetry puts it, relative to itself.
-    mean.set_scaled_positions(np.round(mean.get_scaled_positions() - mean.get_scaled_positions()[0], 8)
-                              + np.round(mean.get_scaled_positions()[0], 8))
+    mean.set_scaled_positions(
+        np.round(mean.get_scaled_positions() - mean.get_scaled_positions()[0], 8)
+        + np.round(mean.get_scaled_positions()[0], 8)
+    )
     return mean
-
-
 
 
 def _primitive_of(supercell: Atoms) -> Atoms:

@@ -1,0 +1,32 @@
+# `make demo` and `make test` need nothing run before them.
+VENV ?= .venv
+PYTHON ?= python3
+BIN = $(VENV)/bin
+# torch first: on machines where pip offers a CPU build of this version it is taken, and nothing pulls another one later.
+TORCH = torch==2.13.0
+CASE ?=
+
+.PHONY: install demo test lint bench clean
+install: $(VENV)/.installed
+
+$(VENV)/.installed: setup.json setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tests,dev]'
+	touch $@
+
+demo: install
+	AIIDA_PATH=$(CURDIR)/.demo PATH=$(CURDIR)/$(BIN):$$PATH bash examples/demo.sh
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python examples/benchmarks/run.py $(if $(CASE),--case $(CASE))
+
+clean:
+	rm -rf $(VENV) .demo .bench build dist *.egg-info
