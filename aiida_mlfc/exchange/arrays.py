@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-#: attribute that marks a list of strings, which HDF5 would otherwise give back as bytes
+#: kinds of values that are kept as attributes
 _JSON_LIKE = (str, bool, int, float)
 
 
@@ -67,6 +67,8 @@ def _read_group(group: h5py.Group) -> dict[str, Any]:
         item = group[name]
         if isinstance(item, h5py.Group):
             values[name] = _read_group(item)
+        elif not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
+            raise OSError(f'{name} keeps its data outside the file')
         elif h5py.check_string_dtype(item.dtype):
             values[name] = np.array(item.asstr()[...], dtype=str)
         else:

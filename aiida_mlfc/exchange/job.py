@@ -80,7 +80,7 @@ def write_job(folder: Path | str, job: Job, inputs: dict[str, dict[str, Any]]) -
         'options': job.options,
         'structures': {k: {'name': n} for k, n in job.structures.items()},
     }
-    (folder / JOB_FILE).write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False))
+    (folder / JOB_FILE).write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding='utf-8')
 
 
 def read_job(folder: Path | str) -> Job:
@@ -92,7 +92,7 @@ def read_job(folder: Path | str) -> Job:
     if not path.is_file():
         raise JobFileError(f'there is no {JOB_FILE} in {folder}')
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
         if not isinstance(content, dict):
             raise JobFileError(f'{JOB_FILE} holds no mapping')
         if content.get('schema_version') != SCHEMA_VERSION:
