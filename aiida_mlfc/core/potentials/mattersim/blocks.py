@@ -94,17 +94,26 @@ class Block(nn.Module):
         self.three_body = ThreeBodyGate(units)
 
     def forward(
-        self, v: Tensor, e: Tensor, radial: Tensor, sums: Tensor, graph: AtomGraph
+        self,
+        v: Tensor,
+        e: Tensor,
+        radial: Tensor,
+        sums: Tensor,
+        graph: AtomGraph,
+        short: Tensor,
+        short_graph: AtomGraph,
     ) -> tuple[Tensor, Tensor]:
         """New atom and edge features.
 
         :param v: atom features, shape ``(n_atoms, units)``.
         :param e: edge features, shape ``(n_edges, units)``.
         :param radial: smooth Bessel functions, shape ``(n_edges, 4)``.
-        :param sums: three-body sums, shape ``(n_edges, 16)``.
+        :param sums: three-body sums of the short edges, shape ``(n_short, 16)``.
+        :param short: which edges these are, shape ``(n_short,)``.
+        :param short_graph: the graph of these edges alone.
         """
         units = v.shape[1]
-        e = e + self.three_body(v, sums, graph)
+        e = e.index_add(0, short, self.three_body(v, sums, short_graph))
         layers = [*self.gated_mlp_edge.first_layers(), *self.gated_mlp_atom.first_layers()]
         as_centre, as_neighbour, _ = torch.cat([layer.weight for layer in layers]).split(units, dim=1)
         pairs = graph.centres(linear(v, as_centre, torch.cat([layer.bias for layer in layers])))

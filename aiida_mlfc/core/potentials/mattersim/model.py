@@ -108,13 +108,24 @@ class M3GNet(EnergyModel):
         vectors = graph.edge_vectors()
         distances = vectors.square().sum(-1).sqrt()
         radial = self.rbf(distances)
-        sums = self.three_body_sums(vectors / distances[:, None], distances, graph)
+        short, short_graph = self._short_edges(distances, graph)
+        near = distances.index_select(0, short)
+        sums = self.three_body_sums(vectors.index_select(0, short) / near[:, None], near, short_graph)
         e = silu(self.edge_encoder(radial))
         v = self.atom_embedding(graph.atom_types)
         for block in self.graph_conv:
-            v, e = block(v, e, radial, sums, graph)
+            v, e = block(v, e, radial, sums, graph, short, short_graph)
         types = graph.atom_types if normaliser_types is None else normaliser_types
         return self.normalizer(self.final(v)[:, 0], types)
+
+    def _short_edges(self, distances: Tensor, graph: AtomGraph) -> tuple[Tensor, AtomGraph]:
+        """Indices of the edges that have three-body terms, about half of all, and the graph of these alone."""
+        if torch.compiler.is_compiling():
+            # A number of edges that depends on data breaks the compiled function; the envelope is zero on the others.
+            return torch.arange(graph.n_edges, device=distances.device), graph
+        short = torch.nonzero(distances.detach() < self.config.threebody_cutoff)[:, 0]
+        edge_index, shifts = graph.edge_index.index_select(1, short), graph.edge_cell_shifts.index_select(0, short)
+        return short, AtomGraph(graph.positions, graph.cell, graph.atom_types, graph.batch, edge_index, shifts)
 
     def three_body_sums(self, directions: Tensor, distances: Tensor, graph: AtomGraph) -> Tensor:
         """S_e of the module's docstring, shape ``(n_edges, 16)``, index l * 4 + n.
