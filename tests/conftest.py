@@ -38,7 +38,7 @@ def rocksalt() -> Atoms:
 
 @pytest.fixture(scope='session')
 def make_job(tiny_checkpoint: Path) -> Callable[..., Path]:
-    """Write a job folder, by default force constants in 1x1x2 supercells with the tiny potential."""
+    """Write a job folder, by default force constants in 2x2x2 supercells with the tiny potential."""
     from shutil import copyfile
 
     from aiida_mlfc.exchange.job import Job, structure_arrays, write_job
@@ -46,7 +46,7 @@ def make_job(tiny_checkpoint: Path) -> Callable[..., Path]:
 
     def _make(folder: Path, crystals: dict[str, Atoms], task: str = 'force_constants', **options) -> Path:
         if task == 'force_constants' and 'supercell_length' not in options:
-            options = {'supercell_matrix': [1, 1, 2]} | options
+            options = {'supercell_matrix': [2, 2, 2]} | options
         job = Job(task, options, {key: f'crystal {key}' for key in crystals}, POTENTIAL_FILE)
         write_job(folder, job, {key: {'structure': structure_arrays(atoms)} for key, atoms in crystals.items()})
         copyfile(tiny_checkpoint, folder / POTENTIAL_FILE)

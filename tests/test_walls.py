@@ -36,7 +36,8 @@ MAY_IMPORT = {
     'runner': _TORCH_FREE_CORE | {'core.potentials', 'exchange'},
     'data': _FOR_AIIDA,
     'calculations': _FOR_AIIDA | {'data'},
-    'parsers': _FOR_AIIDA | {'data'},
+    # a parser reads what its calculation declares: file names, exit codes
+    'parsers': _FOR_AIIDA | {'data', 'calculations'},
     'workchains': _FOR_AIIDA | {'data', 'calculations', 'parsers'},
     'cli': _FOR_AIIDA | {'data', 'calculations', 'parsers', 'workchains'},
 }
@@ -186,7 +187,7 @@ def test_rooms_import_only_what_lies_before_them(path):
     allowed = MAY_IMPORT[room] | {room}
     wrong = [
         f'line {line}: {name}' for line, name in imports_of(path)
-        if name.startswith('aiida_mlfc.') and room_of(name) not in allowed
+        if name.startswith('aiida_mlfc.') and name != 'aiida_mlfc.__version__' and room_of(name) not in allowed
     ]
     assert not wrong, f'{room or "the top"} may import {sorted(allowed)}, not {wrong}'
 

@@ -16,7 +16,7 @@ import yaml
 from ase import Atoms
 
 from aiida_mlfc.exchange.arrays import read_arrays, write_arrays
-from aiida_mlfc.exchange.names import INPUTS, JOB_FILE, SCHEMA_VERSION, TASKS, check_key
+from aiida_mlfc.exchange.names import INPUTS, JOB_FILE, SCHEMA_VERSION, TASKS, TASKS_WITHOUT_POTENTIAL, check_key
 
 
 class JobFileError(ValueError):
@@ -104,6 +104,8 @@ def read_job(folder: Path | str) -> Job:
         potential = content.get('potential')
         if potential is not None and (not isinstance(potential, str) or Path(potential).name != potential):
             raise JobFileError(f'{JOB_FILE}: potential is {potential!r}, wanted the name of a file in the job folder')
+        if potential is None and content['task'] not in TASKS_WITHOUT_POTENTIAL:
+            raise JobFileError(f'{JOB_FILE} names no potential, and task {content["task"]} needs one')
         structures = {check_key(key): str(entry['name']) for key, entry in content['structures'].items()}
         if not structures:
             raise JobFileError(f'{JOB_FILE} names no structure')

@@ -17,6 +17,8 @@ FORCE_CONSTANTS_FILE = 'force_constants.hdf5'
 PHONOPY_FILE = 'phonopy.yaml'
 
 TASKS = ('relax', 'force_constants', 'phonons')
+#: the others need a checkpoint
+TASKS_WITHOUT_POTENTIAL = ('phonons',)
 
 _KEY = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,79}')
 

@@ -64,6 +64,7 @@ def test_good_keys(key):
         ({'task': 'rm -rf'}, 'wanted one of relax'),
         ({'potential': '../secret'}, 'name of a file in the job folder'),
         ({'potential': 3}, 'name of a file in the job folder'),
+        ({'potential': None}, 'needs one'),
         ({'structures': {}}, 'names no structure'),
         ({'structures': {'../a': {'name': 'x'}}}, "got '../a'"),
         ({'structures': {'a': {}}}, 'is broken'),

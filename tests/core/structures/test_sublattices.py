@@ -123,10 +123,13 @@ def test_time_reversal_joins_q_and_minus_q():
     assert len(irreducible_qpoints(qpoints, np.eye(3, dtype=int)[None])) == 2
 
 
-def test_stars_agree_with_spglib():
-    primitive = bulk('ZnO', 'wurtzite', a=3.25, c=5.2)
-    mesh = [4, 4, 2]
+@pytest.mark.parametrize(('primitive', 'mesh'), [
+    (bulk('ZnO', 'wurtzite', a=3.25, c=5.2), [6, 6, 2]), (bulk('Al', 'fcc', a=4.05), [5, 5, 5]),
+], ids=['wurtzite', 'fcc'])
+def test_stars_agree_with_spglib(primitive, mesh):
     cell = (np.array(primitive.cell), primitive.get_scaled_positions(), primitive.numbers)
-    mapping, _ = spglib.get_ir_reciprocal_mesh(mesh, cell)
+    mapping, grid = spglib.get_ir_reciprocal_mesh(mesh, cell)
+    star_of = {tuple(address % mesh): star for address, star in zip(grid, mapping, strict=True)}
     chosen = irreducible_qpoints(commensurate_qpoints(np.diag(mesh)), rotations_of(primitive))
-    assert len(chosen) == len(np.unique(mapping))
+    stars = [star_of[tuple(np.rint(q * mesh).astype(int))] for q in chosen]
+    assert sorted(stars) == sorted(set(mapping))

@@ -8,6 +8,7 @@ from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_for
 from aiida_mlfc.core.potentials.derivatives.rows import directional_responses
 from aiida_mlfc.core.potentials.dx.config import DXConfig, DXDefectWarning
 from aiida_mlfc.core.potentials.dx.model import DXModel
+from aiida_mlfc.core.potentials.dx.tensor_product import coupling_tensor
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 
 from ...small_systems import SPECIES, small_crystals, small_dx
@@ -42,6 +43,7 @@ def test_constants_are_remade_not_rounded():
     direct.load_state_dict(detour.state_dict())
     graph = graph_of(small_crystals()['rocksalt-rattled'])
     assert torch.equal(detour.float().double()(graph), direct(graph))
+    assert torch.equal(detour.coupling, coupling_tensor())
 
 
 @pytest.mark.parametrize('changes', [{}, {'attention': 'none'}, {'attention': 'sigmoid'}], ids=str)
