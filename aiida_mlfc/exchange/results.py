@@ -47,13 +47,18 @@ def write_result(
 
     :param content: of ``result.json``; must hold ``status`` (``ok`` or ``failed``) and ``fingerprint``.
     :param write_files: called with the folder in which further files are to be written.
+    :raises OSError: if they cannot be written; a result that was there before is still there.
     """
     results = Path(folder) / RESULTS
     final, partial = results / check_key(key), results / f'.{key}.partial'
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     if write_files is not None:
-        write_files(partial)
+        try:
+            write_files(partial)
+        except RuntimeError as error:
+            # So HDF5 reports a full disk that it meets on closing a file.
+            raise OSError(f'{key}: {error}') from error
     _write_json(partial / RESULT_FILE, {'schema_version': SCHEMA_VERSION, 'key': key, **content})
     if final.exists():
         shutil.rmtree(final)
