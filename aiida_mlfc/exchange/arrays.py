@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,11 @@ def write_arrays(path: Path | str, values: dict[str, Any]) -> None:
     """
     path = Path(path)
     partial = path.with_name(path.name + '.partial')
-    with h5py.File(partial, 'w') as handle:
+    # In memory first: an HDF5 file that cannot be closed, the disk being full, takes the process with it (SIGSEGV at exit).
+    buffer = io.BytesIO()
+    with h5py.File(buffer, 'w') as handle:
         _write_group(handle, values)
+    partial.write_bytes(buffer.getbuffer())
     os.replace(partial, path)
 
 

@@ -54,11 +54,7 @@ def write_result(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     if write_files is not None:
-        try:
-            write_files(partial)
-        except RuntimeError as error:
-            # So HDF5 reports a full disk that it meets on closing a file.
-            raise OSError(f'{key}: {error}') from error
+        write_files(partial)
     _write_json(partial / RESULT_FILE, {'schema_version': SCHEMA_VERSION, 'key': key, **content})
     if final.exists():
         shutil.rmtree(final)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,13 +75,16 @@ def run_force_constants(inputs: dict[str, Any], options: ForceConstantsOptions, 
     }
 
     def write_files(folder: Path) -> None:
+        # In memory first, as in exchange.arrays: HDF5 does not survive a full disk.
+        buffer = io.BytesIO()
         write_force_constants_to_hdf5(
             found.array,
-            filename=str(folder / FORCE_CONSTANTS_FILE),
+            filename=buffer,  # type: ignore[arg-type] (h5py takes any file object)
             p2s_map=phonon.primitive.p2s_map,
             physical_unit='eV/angstrom^2',
             compression='gzip',
         )
+        (folder / FORCE_CONSTANTS_FILE).write_bytes(buffer.getbuffer())
         phonon.save(folder / PHONOPY_FILE, settings={'force_sets': False, 'displacements': False})
         write_arrays(folder / ARRAYS_FILE, {'structure': structure_arrays(found.unitcell)})
 
