@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from ase import Atoms
@@ -14,15 +13,15 @@ from aiida_mlfc.core.units import EV_PER_CUBIC_ANGSTROM_IN_GPA
 
 
 class AseFace(Calculator):
-    """ASE's contract on top of ``forward``; a subclass provides :meth:`forward`.
+    """ASE's contract; a subclass provides :meth:`in_float64`.
 
-    Energies in eV, forces in eV/Å, stress in eV/Å³, ASE's sign and Voigt order. float64 whatever torch's default dtype.
+    Energies in eV, forces in eV/Å, stress in eV/Å³, ASE's sign and Voigt order; float64 whatever torch's default dtype.
     """
 
     implemented_properties = ['energy', 'free_energy', 'forces', 'stress']
 
-    def forward(self, atoms: Atoms, **options: Any) -> dict[str, torch.Tensor]:
-        """Energy (eV), forces (eV/Å) and stresses (GPa) of a structure."""
+    def in_float64(self, atoms: Atoms, forces: bool, stress: bool) -> dict[str, torch.Tensor]:
+        """``total_energy`` (eV), and if asked for ``forces`` (eV/Å) and ``stresses`` (1, 3, 3) (GPa) of a structure."""
         raise NotImplementedError
 
     def calculate(
@@ -35,12 +34,8 @@ class AseFace(Calculator):
         super().calculate(atoms, properties, system_changes)
         if self.atoms is None:
             raise ValueError('atoms: got None, wanted a structure')
-        options = {'dtype': torch.float64}
-        # Tensors fix the dtype; the smallest of them is enough.
-        lattice = torch.as_tensor(self.atoms.cell.array, **options)
         stress = 'stress' in properties
-        result = self.forward(self.atoms, lattice=lattice, return_forces=stress or 'forces' in properties,
-                              return_stress=stress)
+        result = self.in_float64(self.atoms, stress or 'forces' in properties, stress)
         energy = float(result['total_energy'])
         self.results = {'energy': energy, 'free_energy': energy}
         if 'forces' in result:

@@ -233,6 +233,12 @@ class DifferentiableMatterSimCalculator(AseFace):
             del result['total_energy']
         return result
 
+    def in_float64(self, atoms: Atoms, forces: bool, stress: bool) -> Result:
+        """What ASE needs; see :class:`AseFace`."""
+        # One tensor fixes the dtype of all.
+        lattice = torch.as_tensor(atoms.cell.array, dtype=torch.float64)
+        return self.forward(atoms, lattice=lattice, return_forces=forces, return_stress=stress)
+
     def _batch(
         self, atoms_list: Sequence[Atoms] | None, given: Sequence[Tensor | None], sizes: list[int], fractional: bool
     ) -> Batch:
@@ -268,9 +274,9 @@ class DifferentiableMatterSimCalculator(AseFace):
                 model, graph, types, forces, stress, create_graph, keep_energy=differentiable
             )
         result = {'total_energy': energy}
-        if forces:
+        if forces and gradient is not None:
             result['forces'] = -gradient
-        if stress:
+        if stress and virial is not None:
             result['stresses'] = virial / graph.volumes()[:, None, None] * EV_PER_CUBIC_ANGSTROM_IN_GPA
             if not create_graph:
                 result['stresses'] = result['stresses'].detach()

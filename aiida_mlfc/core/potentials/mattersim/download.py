@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -23,7 +22,8 @@ from http.client import HTTPException
 from os import PathLike
 from pathlib import Path
 
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from aiida_mlfc.core.potentials.mattersim.weights import CheckpointError, sha256_of
 
@@ -225,11 +225,16 @@ def _continue(url: str, part: Path, timeout: float) -> None:
         total = None if length is None else have + int(length)
         etag = answer.headers.get('ETag') or ''
         tag_file.write_text('' if etag.startswith('W/') else etag)
-        bar = tqdm(total=total, initial=have, unit='B', unit_scale=True, desc=part.stem, file=sys.stderr, disable=None)
-        with open(part, 'ab' if resumed else 'wb') as stream, bar:
+        console = Console(stderr=True)
+        columns = (TextColumn('{task.description}'), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        with (
+            open(part, 'ab' if resumed else 'wb') as stream,
+            Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+        ):
+            bar = progress.add_task(part.stem, total=total, completed=have)
             while chunk := answer.read(CHUNK):
                 stream.write(chunk)
-                bar.update(len(chunk))
+                progress.advance(bar, len(chunk))
     size = part.stat().st_size
     if total is not None and size != total:
         raise ConnectionError(f'the connection ended after {size} of {total} bytes')

@@ -41,7 +41,7 @@ class DifferentiableGraphBuilder:
             )
         self.twobody_cutoff, self.threebody_cutoff, self.device = twobody_cutoff, threebody_cutoff, device
         self.is_batch = not isinstance(initial_atoms, Atoms)
-        atoms_list = list(initial_atoms) if self.is_batch else [initial_atoms]
+        atoms_list = [initial_atoms] if isinstance(initial_atoms, Atoms) else list(initial_atoms)
         if not atoms_list:
             raise ValueError('initial_atoms: got an empty list, wanted at least one crystal')
         self.sizes = [len(atoms) for atoms in atoms_list]

@@ -195,5 +195,5 @@ def read_batch(
         positions_are_fractional = positions_are_fractional and given[1] is not None
         defaults = default_tensors(atoms_list, n_species, dtype, device)
         given = [d if t is None else t for t, d in zip(given, defaults, strict=True)]
-    types, positions, lattice = (t.to(device=device, dtype=dtype) for t in given)
+    types, positions, lattice = (t.to(device=device, dtype=dtype) for t in given if t is not None)
     return check_batch(types, positions, lattice, sizes, n_species, positions_are_fractional)

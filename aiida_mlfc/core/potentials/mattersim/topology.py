@@ -116,8 +116,9 @@ class Topology:
         for k, (points, cell) in enumerate(zip(positions, cells, strict=True)):
             known = self._lists[k] if k < len(self._lists) else None
             if known is None:
-                usable = False
-            elif self.follow:
+                lists.append(self._search(points, cell))
+                continue
+            if self.follow:
                 usable = known.covers(points, cell)
             else:
                 usable = same_sizes if keep else known.is_reference(points, cell)
