@@ -77,6 +77,5 @@ class ForceConstants:
             )
         phonon = self._phonopy[0]
         phonon.force_constants = self.array
-        if self.nac_params is not None:
-            phonon.nac_params = self.nac_params
+        phonon.nac_params = self.nac_params
         return phonon
