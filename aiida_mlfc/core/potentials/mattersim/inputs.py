@@ -95,10 +95,11 @@ def read_sizes(n_atoms: int, sizes: Tensor | Sequence[int] | None, batch_index: 
 
 
 def default_tensors(
-    atoms_list: Sequence[Atoms], n_species: int, dtype: torch.dtype, device: torch.device | str
-) -> tuple[Tensor, Tensor, Tensor]:
+    atoms_list: Sequence[Atoms], n_species: int, dtype: torch.dtype, device: torch.device | str, with_types: bool = True
+) -> tuple[Tensor | None, Tensor, Tensor]:
     """One-hot types, positions and lattices of the structures, concatenated.
 
+    :param with_types: whether types are needed; elements do not matter otherwise.
     :raises ValueError: if a structure is empty, not periodic, or holds an element without a column.
     """
     for k, atoms in enumerate(atoms_list):
@@ -109,13 +110,15 @@ def default_tensors(
                 f'atoms: structure {k} has {len(atoms)} atoms and pbc={atoms.pbc.tolist()}, wanted a crystal with at '
                 'least one atom, periodic in three directions'
             )
-        if atoms.numbers.min() < 1 or atoms.numbers.max() >= n_species:
+        if with_types and (atoms.numbers.min() < 1 or atoms.numbers.max() >= n_species):
             raise ValueError(
                 f'atoms: structure {k} holds atomic numbers {sorted(set(atoms.numbers.tolist()))}, wanted 1 to '
                 f'{n_species - 1}, the elements of MatterSim'
             )
-    numbers = torch.as_tensor(np.concatenate([atoms.numbers for atoms in atoms_list]), device=device)
-    types = one_hot(numbers.long(), n_species).to(dtype)
+    types = None
+    if with_types:
+        numbers = torch.as_tensor(np.concatenate([atoms.numbers for atoms in atoms_list]), device=device)
+        types = one_hot(numbers.long(), n_species).to(dtype)
     positions = torch.as_tensor(np.concatenate([a.positions for a in atoms_list]), dtype=dtype, device=device)
     lattice = torch.as_tensor(np.stack([np.array(a.cell) for a in atoms_list]), dtype=dtype, device=device)
     return types, positions, lattice
@@ -193,7 +196,7 @@ def read_batch(
     if atoms_list is not None:
         # Positions of an Atoms are Cartesian whatever those of the tensors are.
         positions_are_fractional = positions_are_fractional and given[1] is not None
-        defaults = default_tensors(atoms_list, n_species, dtype, device)
+        defaults = default_tensors(atoms_list, n_species, dtype, device, with_types=given[0] is None)
         given = [d if t is None else t for t, d in zip(given, defaults, strict=True)]
     types, positions, lattice = (t.to(device=device, dtype=dtype) for t in given if t is not None)
     return check_batch(types, positions, lattice, sizes, n_species, positions_are_fractional)

@@ -261,6 +261,14 @@ def test_bad_structures(calculator, atoms, error, message):
         calculator.forward_batch([atoms])
 
 
+def test_elements_of_the_structure_do_not_matter_where_types_are_given(calculator):
+    atoms = crystal('nacl_sheared_2')
+    types, _, positions, _ = tensors_of([atoms])
+    expected = calculator.forward(atoms, positions=positions)['total_energy']
+    atoms.numbers[:] = [0, 103]
+    assert calculator.forward(atoms, types, positions)['total_energy'] == expected
+
+
 def test_bad_arguments(calculator):
     with pytest.raises(ValueError, match='atoms_list: got an empty list'):
         calculator.forward_batch([])
