@@ -21,7 +21,7 @@ def write_arrays(path: Path | str, values: dict[str, Any]) -> None:
     """
     path = Path(path)
     partial = path.with_name(path.name + '.partial')
-    # In memory first: an HDF5 file that cannot be closed, the disk being full, takes the process with it (SIGSEGV at exit).
+    # In memory first: HDF5 does not survive that a file cannot be closed, the disk being full (SIGSEGV at exit).
     buffer = io.BytesIO()
     with h5py.File(buffer, 'w') as handle:
         _write_group(handle, values)
