@@ -1,0 +1,1 @@
+"""The ``aiida-mlfc`` command."""

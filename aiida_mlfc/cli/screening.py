@@ -11,6 +11,7 @@ import click
 from aiida_mlfc.cli.profile import Daemon, has_broker, load_or_create_code
 from aiida_mlfc.cli.progress import watch
 from aiida_mlfc.core.structures.checks import UnknownSpeciesError, check_species
+from aiida_mlfc.core.structures.formula import reduced_formula
 from aiida_mlfc.core.structures.reading import Crystal, read_crystals
 from aiida_mlfc.data.crystals import content_sha256, crystal_key, structure_nodes
 from aiida_mlfc.data.nac import read_born
@@ -72,7 +73,7 @@ class Screening:
         if crystal.atoms is None:
             self._refused[k] = failed_row(crystal.name, crystal.error)
             return
-        formula = crystal.atoms.get_chemical_formula(mode='metal', empirical=True)
+        formula = reduced_formula(crystal.atoms)
         try:
             check_species(crystal.atoms.numbers, self.potential.species)
             sha256 = content_sha256(crystal.atoms, crystal.name)

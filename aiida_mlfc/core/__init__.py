@@ -1,0 +1,1 @@
+"""The science. No AiiDA, no click, no fixed paths."""

@@ -1,0 +1,1 @@
+"""AiiDA nodes, and every conversion between nodes and records."""

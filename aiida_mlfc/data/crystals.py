@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
 from aiida.orm import QueryBuilder, StructureData
 from ase import Atoms
+
+from aiida_mlfc.core.structures.formula import reduced_formula
 
 #: extras of an input structure: content hash, and the file it was read from
 EXTRA_SHA256, EXTRA_SOURCE = 'mlfc_sha256', 'mlfc_source'
@@ -27,8 +30,8 @@ def content_sha256(atoms: Atoms, name: str) -> str:
 
 def crystal_key(atoms: Atoms, sha256: str) -> str:
     """Key of a crystal in namespaces and job folders: its formula for people, its hash for uniqueness."""
-    formula = atoms.get_chemical_formula(mode='metal', empirical=True)
-    return f'{formula[:40]}_{sha256[:12]}'
+    letters = re.sub(r'[^A-Za-z0-9]', '', reduced_formula(atoms))
+    return f'{letters[:40]}_{sha256[:12]}'
 
 
 def structure_nodes(crystals: Sequence[tuple[str, Atoms, str]]) -> dict[str, StructureData]:

@@ -9,6 +9,7 @@ from aiida.orm import CalcJobNode, ProcessNode, StructureData, WorkChainNode
 
 from aiida_mlfc.core.force_constants.record import Quality
 from aiida_mlfc.core.phonons.record import Phonons
+from aiida_mlfc.core.structures.formula import reduced_formula
 from aiida_mlfc.core.structures.symmetry import spacegroup
 from aiida_mlfc.data.crystals import EXTRA_SOURCE
 from aiida_mlfc.data.force_constants import KEY_QUALITY
@@ -67,7 +68,7 @@ class ScreenOutcome:
         name = name or structure.label
         atoms = structure.get_ase()
         known = {
-            'formula': atoms.get_chemical_formula(mode='metal', empirical=True),
+            'formula': reduced_formula(atoms),
             'n_atoms': len(atoms),
             'spacegroup': spacegroup(atoms, SYMPREC),
             'potential': self.potential.name,

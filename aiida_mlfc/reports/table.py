@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 #: width where the output is no terminal (a pipe or a file)
-PIPED_WIDTH = 100
+PIPED_WIDTH = 120
 #: short names of the verdicts' thresholds, THz
 SHORT_VERDICTS = {'zero': '0', 'strict_0.05THz': '-0.05', 'mp_5cm-1': '-0.15', 'mattersim_0.3THz': '-0.3'}
 
@@ -80,7 +80,8 @@ def screen_table(rows: Sequence[Row]) -> Table:
         table.add_row(
             Text(printable(row['name']), style='red' if failed else ''),
             Text(printable(row['formula'] or '')),
-            Text(printable(row['spacegroup'] or '')),
+            # the symbol alone: its number stands in JSON and on the page, the room goes to the name
+            Text(printable((row['spacegroup'] or '').split(' ')[0])),
             _number(row['n_atoms'], 'd'),
             Text(describe_supercell(row['supercell_matrix'])),
             _number(row['min_frequency'], '.3f'),

@@ -79,7 +79,7 @@ def run_force_constants(inputs: dict[str, Any], options: ForceConstantsOptions, 
         buffer = io.BytesIO()
         write_force_constants_to_hdf5(
             found.array,
-            filename=buffer,  # type: ignore[arg-type] (h5py takes any file object)
+            filename=buffer,  # h5py takes any file object
             p2s_map=phonon.primitive.p2s_map,
             physical_unit='eV/angstrom^2',
             compression='gzip',

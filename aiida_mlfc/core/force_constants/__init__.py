@@ -1,0 +1,1 @@
+"""Force constants with the cells they belong to and a measure of their quality."""

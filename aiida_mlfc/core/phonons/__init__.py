@@ -1,0 +1,1 @@
+"""From force constants to phonons, on phonopy."""

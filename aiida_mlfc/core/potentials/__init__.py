@@ -1,0 +1,1 @@
+"""Energy models and their derivatives: torch, and torch nowhere else in core."""

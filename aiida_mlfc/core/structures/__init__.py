@@ -1,0 +1,1 @@
+"""Crystals: reading, checks, symmetry, supercells."""

@@ -1,0 +1,1 @@
+"""Derivatives of an energy model; they know no model."""

@@ -1,0 +1,1 @@
+"""The equivariant graph-attention energy model."""

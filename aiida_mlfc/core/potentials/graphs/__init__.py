@@ -1,0 +1,1 @@
+"""Neighbours, AtomGraph and batching."""

@@ -1,0 +1,1 @@
+"""Relaxation under symmetry."""

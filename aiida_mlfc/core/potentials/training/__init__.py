@@ -1,0 +1,1 @@
+"""References, labels, losses and the loop."""
