@@ -25,7 +25,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from aiida_mlfc.core.potentials.mattersim.weights import CheckpointError, sha256_of
+from aiida_mlfc.core.checkpoint_files import CheckpointError, sha256_of
+from aiida_mlfc.core.potentials.mattersim.weights import MissingCheckpointError
 
 #: names the file that stands for the default potential
 CHECKPOINT_VARIABLE = 'MLFC_MATTERSIM_CHECKPOINT'
@@ -71,14 +72,16 @@ DEFAULT_RELEASE = 'mattersim-v1.0.0-1m'
 def default_checkpoint() -> Path:
     """The file named by ``MLFC_MATTERSIM_CHECKPOINT``, or else the published 1M model.
 
-    :raises FileNotFoundError: if the variable names no file.
+    :raises MissingCheckpointError: if the variable names no file.
     """
     named = os.environ.get(CHECKPOINT_VARIABLE)
     if not named:
         return find_checkpoint(DEFAULT_RELEASE)
     path = Path(named).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f'{CHECKPOINT_VARIABLE}: {named} is not a file; wanted a MatterSim checkpoint (.pth)')
+        raise MissingCheckpointError(
+            f'{CHECKPOINT_VARIABLE}: {named} is not a file; wanted a MatterSim checkpoint (.pth)'
+        )
     return path
 
 
@@ -86,13 +89,13 @@ def find_checkpoint(name_or_path: str | PathLike[str], sha256: str | None = None
     """A file as it is, or a published name (any case, with or without ``.pth``) from the cache, fetched if missing.
 
     :param sha256: checksum that the file must have.
-    :raises FileNotFoundError: if it is neither.
+    :raises MissingCheckpointError: if it is neither.
     """
     path = Path(name_or_path).expanduser()
     release = RELEASES.get(str(name_or_path).lower().removesuffix('.pth'))
     if path.is_file() or release is None:
         if not path.is_file():
-            raise FileNotFoundError(
+            raise MissingCheckpointError(
                 f'potential: {name_or_path} is neither a file nor one of the published names {", ".join(RELEASES)}'
             )
         return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -13,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aiida_mlfc.core.checkpoint_files import CheckpointError, sha256_of
 from aiida_mlfc.core.potentials.mattersim.basis import MAX_L, MAX_N
 from aiida_mlfc.core.potentials.mattersim.model import M3GNet, M3GNetConfig
+from aiida_mlfc.core.potentials.validity import HAS_STRESS
 
 #: the only architecture of official checkpoints
 MODEL_NAME = 'm3gnet'
@@ -30,21 +31,13 @@ MOST_BLOCKS = 64
 #: relative difference up to which the stored radial basis is that of the stated cutoff; it was made in float32
 BASIS_TOLERANCE = 1e-5
 
+#: of the published weights; the authors trained on energies, forces and stresses
 LICENCE = 'MIT'
 CITATION = 'H. Yang et al., MatterSim, arXiv:2405.04967'
 
 
-class CheckpointError(ValueError):
-    """The file is not a checkpoint that can be used; the message says why and what to do."""
-
-
-def sha256_of(path: str | PathLike[str]) -> str:
-    """Hexadecimal sha256 of a file."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+class MissingCheckpointError(CheckpointError, FileNotFoundError):
+    """There is no such file."""
 
 
 def load_mattersim(
@@ -60,12 +53,12 @@ def load_mattersim(
     :param path: the file.
     :param dtype: ``torch.float64`` (default) or ``torch.float32``.
     :param sha256: checksum that the file must have, hexadecimal.
-    :raises FileNotFoundError: if there is no such file.
+    :raises MissingCheckpointError: if there is no such file.
     :raises CheckpointError: if it is damaged, runs code, or holds another architecture.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'path: {path} is not a file; wanted a MatterSim checkpoint (.pth)')
+        raise MissingCheckpointError(f'path: {path} is not a file; wanted a MatterSim checkpoint (.pth)')
     digest = sha256_of(path)
     if sha256 is not None and digest != sha256.lower():
         raise CheckpointError(f'path: {path} has sha256 {digest}, wanted {sha256}: tampered or another file')
@@ -76,7 +69,7 @@ def load_mattersim(
         raise CheckpointError(f'path: {path}: {error}') from error
     model.metadata.update(
         architecture='mattersim', name=path.stem, sha256=digest, licence=LICENCE, citation=CITATION,
-        description=str(checkpoint.get('description', '')),
+        description=str(checkpoint.get('description', '')), validity={HAS_STRESS: True},
     )
     return model.to(dtype=dtype, device=device)
 

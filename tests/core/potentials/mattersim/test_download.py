@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from aiida_mlfc.core.checkpoint_files import CheckpointError
 from aiida_mlfc.core.potentials.mattersim import download
 from aiida_mlfc.core.potentials.mattersim.download import (
     RELEASES,
@@ -16,7 +17,7 @@ from aiida_mlfc.core.potentials.mattersim.download import (
     fetch,
     find_checkpoint,
 )
-from aiida_mlfc.core.potentials.mattersim.weights import CheckpointError, load_mattersim
+from aiida_mlfc.core.potentials.mattersim.weights import load_mattersim
 
 from .reference_values import TINY
 

@@ -6,8 +6,10 @@ import zipfile
 import pytest
 import torch
 
+from aiida_mlfc.core.checkpoint_files import CheckpointError, sha256_of
 from aiida_mlfc.core.potentials.mattersim.model import M3GNet, M3GNetConfig
-from aiida_mlfc.core.potentials.mattersim.weights import CheckpointError, from_official, load_mattersim, sha256_of
+from aiida_mlfc.core.potentials.mattersim.weights import from_official, load_mattersim
+from aiida_mlfc.core.potentials.validity import check_stress_labels
 
 from .reference_values import MODELS, TINY, golden, model_of
 
@@ -39,6 +41,7 @@ def test_model_card(name):
     assert metadata['n_parameters'] == expected['n_parameters']
     assert metadata['licence'] == 'MIT'
     assert 'arXiv:2405.04967' in metadata['citation']
+    check_stress_labels(metadata)
 
 
 def test_sizes_of_the_published_models():
@@ -62,8 +65,9 @@ def test_dtype_device_and_checksum():
     assert model.dtype == torch.float32
     with pytest.raises(CheckpointError, match='sha256'):
         load_mattersim(TINY, sha256='0' * 64)
-    with pytest.raises(FileNotFoundError, match=r'path: .* is not a file'):
-        load_mattersim(TINY.with_name('absent.pth'))
+    for kind in (FileNotFoundError, CheckpointError):
+        with pytest.raises(kind, match=r'path: .* is not a file'):
+            load_mattersim(TINY.with_name('absent.pth'))
 
 
 def test_harmless_argument_of_newer_versions(checkpoint, written):
