@@ -46,7 +46,7 @@ function keyNumbers(row, more) {
     ['Largest residual force', isNumber(row.max_residual_force) && `${scientific(1)(row.max_residual_force)} eV/Å`],
     ['Acoustic sum residual', isNumber(row.acoustic_sum_residual) && `${scientific(1)(row.acoustic_sum_residual)} eV/Å²`],
     ['Supercell', row.supercell], ['q-mesh', more && more.mesh],
-    [row.with_nac ? 'Frequencies at Γ, no direction of approach (THz)' : 'Frequencies at Γ (THz)', more && more.gamma_frequencies.length <= 36 && more.gamma_frequencies.map(fixed(2)).join(', ')],
+    [row.with_nac ? 'Frequencies at Γ, approached along the path (THz)' : 'Frequencies at Γ (THz)', more && more.gamma_frequencies.length <= 36 && more.gamma_frequencies.map(fixed(2)).join(', ')],
   ]);
 }
 

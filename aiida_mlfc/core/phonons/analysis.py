@@ -54,6 +54,12 @@ def band_structure(phonon: Phonopy, symprec: float, points: int = POINTS_PER_SEG
     )
 
 
+def _first_direction_from_gamma(bands: Bands) -> np.ndarray:
+    """The first segment that touches Γ, as a direction in reduced coordinates."""
+    first, stop = next(s for s, names in zip(bands.segments, bands.labels, strict=True) if 'Γ' in names)
+    return bands.qpoints[stop - 1] - bands.qpoints[first]
+
+
 def _density_of_states(phonon: Phonopy, mesh: np.ndarray) -> DensityOfStates:
     """Tetrahedron DOS in total and by element, on the mesh that was run last."""
     phonon.run_total_dos()
@@ -119,7 +125,9 @@ def analyse(
         heat_capacity=np.array(thermal.heat_capacity),
         zero_point_energy=float(thermal.zero_point_energy),
     )
-    phonon.run_qpoints([[0.0, 0.0, 0.0]])
+    # With Born charges Γ has no frequencies of its own, only limits: the one along the path splits LO from TO.
+    direction = None if force_constants.nac_params is None else _first_direction_from_gamma(bands)
+    phonon.run_qpoints([[0.0, 0.0, 0.0]], nac_q_direction=direction)
     gamma = np.array(phonon.qpoints.frequencies[0])
     warnings = []
     if verdict.min_frequency < -noise:

@@ -94,7 +94,11 @@ class Stability:
 
 @dataclass(frozen=True)
 class Phonons:
-    """Everything that is computed from one set of force constants."""
+    """Everything that is computed from one set of force constants.
+
+    :param gamma_frequencies: at Γ, shape ``(n_bands,)``, THz; with Born charges the limit along the first segment of the
+        path that touches Γ, so that LO and TO are split.
+    """
 
     bands: Bands
     dos: DensityOfStates
