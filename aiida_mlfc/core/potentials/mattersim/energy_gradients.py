@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,6 +83,10 @@ class Compiled:
         self._function: Callable[..., Gradients] | None = None
         #: why compilation was given up, if it was
         self.failure: str | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Compiled code is neither copied nor pickled; a copy compiles again.
+        return self.__dict__ | {'_function': None}
 
     def __call__(self, model: M3GNet, graph: AtomGraph, normaliser_types: Tensor | None) -> Gradients:
         if self.failure is None:

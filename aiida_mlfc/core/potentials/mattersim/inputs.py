@@ -144,6 +144,8 @@ def check_batch(
     :raises ValueError: naming the argument that does not fit.
     """
     n_atoms, n_systems = sum(sizes), len(sizes)
+    if 0 in sizes:
+        raise ValueError('positions: got no atoms, wanted at least one in each structure')
     if lattice.dim() == 2:
         lattice = lattice[None]
     for name, tensor, shape in (

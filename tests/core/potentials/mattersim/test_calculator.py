@@ -1,6 +1,7 @@
 """DifferentiableMatterSimCalculator: shapes, dtypes, what is differentiable, batches, soft types, bad input."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -198,9 +199,12 @@ def test_default_is_the_file_in_the_variable(monkeypatch):
     assert DifferentiableMatterSimCalculator().potential.metadata['name'] == 'tiny-random'
 
 
-def test_copies(calculator):
-    other = copy.deepcopy(calculator)
+@pytest.mark.parametrize('duplicate', [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))], ids=['copy', 'pickle'])
+def test_copies(calculator, duplicate):
+    """Optimisers, NEB and process pools do it."""
+    other = duplicate(calculator)
     assert other.forward(bulk('Si'))['total_energy'] == calculator.forward(bulk('Si'))['total_energy']
+    assert other.potential.metadata == calculator.potential.metadata
 
 
 def _call(calculator, **changes):
@@ -267,6 +271,11 @@ def test_elements_of_the_structure_do_not_matter_where_types_are_given(calculato
     expected = calculator.forward(atoms, positions=positions)['total_energy']
     atoms.numbers[:] = [0, 103]
     assert calculator.forward(atoms, types, positions)['total_energy'] == expected
+
+
+def test_no_atoms(calculator):
+    with pytest.raises(ValueError, match='positions: got no atoms'):
+        calculator.predict_from_tensors(torch.zeros(0, 95), torch.eye(3), torch.zeros(0, 3))
 
 
 def test_bad_arguments(calculator):

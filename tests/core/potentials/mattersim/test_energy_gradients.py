@@ -1,5 +1,7 @@
 """The compiled function gives the same numbers, or says that it cannot and gives them anyway."""
 
+import copy
+
 import pytest
 import torch
 from ase.build import bulk
@@ -26,6 +28,7 @@ def test_compiled():
     for name in ('si_rattled_8', 'triclinic_6'):
         assert_same(compiled.forward(crystal(name), **EVERYTHING), plain.forward(crystal(name), **EVERYTHING))
     assert compiled._compiled.failure is None
+    assert copy.deepcopy(compiled)._compiled.failure is None
     # What needs a graph is computed without it.
     positions = torch.tensor(bulk('Si').positions, requires_grad=True)
     result = compiled.forward(bulk('Si'), positions=positions, return_forces=True, create_graph_forces=True)
