@@ -63,8 +63,9 @@ class DifferentiableMatterSimCalculator(AseFace):
     :param topology: ``'auto'``: edges follow the positions and the lattice. ``'fixed'``: edges are those of ``atoms``
         (of the first tensors, where no ``atoms`` are passed), until :meth:`reset_topology`.
     :param skin: how far beyond the cutoff pairs are kept, so that few steps need a new search, Å.
-    :param compile: compile the function that gives energy and gradients (minutes at the first call, worth it for many
-        calls); a warning says when that is not possible. A string names another backend of ``torch.compile``.
+    :param compile: compile the function that gives energy, forces and stress; a warning says when that is not possible.
+        It costs minutes at the first calls, and serves where no input asks for a gradient: relaxation, dynamics,
+        screening. A string names another backend of ``torch.compile``.
     :param dtype: of results computed from structures alone.
     """
 
