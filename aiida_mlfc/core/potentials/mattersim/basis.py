@@ -24,7 +24,7 @@ LEGENDRE_FACTORS = tuple(math.sqrt((2 * degree + 1) / (4 * math.pi)) for degree 
 class SmoothBessel(nn.Module):
     """Bessel functions orthogonalised so that value, slope and curvature vanish at the cutoff (arXiv:1907.02374).
 
-    With the stored float32 numbers the curvature ends at 2e-7 Å⁻² instead of zero, a step of 1e-6 in a Hessian of order 1.
+    With the stored float32 numbers the curvature ends at 2e-7 and not at zero: a step of 1e-6 in a Hessian of order 1.
 
     :param cutoff: Å.
     """
