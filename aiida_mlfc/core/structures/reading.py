@@ -92,18 +92,35 @@ def _one_line(error: Exception) -> str:
 def _read_file(path: Path) -> list[Atoms]:
     if path.stat().st_size > LARGEST_FILE:
         raise StructureError(f'the file has {path.stat().st_size} bytes, wanted at most {LARGEST_FILE}')
+    if path.suffix.lower() != '.cif':
+        _check_counts(path)
     with warnings.catch_warnings():
         # Readers warn about what is checked below, or raise.
         warnings.simplefilter('ignore')
         if path.suffix.lower() == '.cif':
             return _read_cif(path)
         if path.suffix.lower() in ('.extxyz', '.xyz'):
-            frames = read(path, ':', format='extxyz')
+            frames = read(path, ':', format='extxyz', do_not_split_by_at_sign=True)
         else:
-            frames = [read(path, format='vasp')]
+            frames = [read(path, format='vasp', do_not_split_by_at_sign=True)]
     if not frames:
         raise StructureError('the file holds no structure')
     return frames
+
+
+def _check_counts(path: Path) -> None:
+    """Refuse a file that announces more atoms than it has lines: readers would loop over them, for hours if need be."""
+    lines = path.read_bytes().splitlines()
+    if path.suffix.lower() in ('.extxyz', '.xyz'):
+        counts = [line for line in lines if len(line.split()) == 1]
+    else:
+        counts = lines[5:7]
+    for line in counts:
+        words = line.split()
+        if words and all(word.isdigit() for word in words) and sum(map(int, words)) > len(lines):
+            raise StructureError(
+                f'the file announces {sum(map(int, words))} atoms in {len(lines)} lines: is it truncated?'
+            )
 
 
 def _read_cif(path: Path) -> list[Atoms]:
@@ -123,7 +140,7 @@ def _read_cif(path: Path) -> list[Atoms]:
         stated = block.get('_chemical_formula_sum')
         if isinstance(stated, str) and not _formula_fits(stated, atoms):
             raise StructureError(
-                f'the file states the formula {stated}, its sites give {atoms.get_chemical_formula()}: is it truncated?'
+                f'the file states the formula {stated}, its sites give {atoms.get_chemical_formula(mode="metal")}: is it truncated?'
             )
         frames.append(atoms)
     if not frames:
@@ -135,7 +152,11 @@ def _formula_fits(stated: str, atoms: Atoms) -> bool:
     """Whether the stated formula is a multiple or fraction of the composition; unreadable formulas pass."""
     parts = re.findall(r'([A-Z][a-z]?)\s*([\d.]*)', stated)
     try:
-        wanted = {symbol: float(count or 1) for symbol, count in parts}
+        wanted: dict[str, float] = {}
+        for symbol, count in parts:
+            # Isotopes: ASE reads deuterium and tritium sites as hydrogen.
+            name = 'H' if symbol in ('D', 'T') else symbol
+            wanted[name] = wanted.get(name, 0.0) + float(count or 1)
     except ValueError:
         return True
     symbols = atoms.get_chemical_symbols()
