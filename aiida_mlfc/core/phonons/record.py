@@ -96,8 +96,8 @@ class Stability:
 class Phonons:
     """Everything that is computed from one set of force constants.
 
-    :param gamma_frequencies: at Γ, shape ``(n_bands,)``, THz; with Born charges the limit along the first segment of the
-        path that touches Γ, so that LO and TO are split.
+    :param gamma_frequencies: at Γ, shape ``(n_bands,)``, THz; with Born charges the limit along the first segment of
+        the path that touches Γ, so that LO and TO are split.
     """
 
     bands: Bands

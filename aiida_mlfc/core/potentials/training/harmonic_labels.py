@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ import spglib
 
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
+from aiida_mlfc.core.potentials.training.interpolation import interpolated_cell, interpolating_phonopy
 from aiida_mlfc.core.potentials.training.references import Reference
 from aiida_mlfc.core.structures.sublattices import FoldedCell, commensurate_qpoints, fold, irreducible_qpoints
 from aiida_mlfc.core.units import FREQUENCY_FACTOR_THZ
@@ -72,11 +74,14 @@ def _prepare(cell: FoldedCell, cutoff: float, species: tuple[int, ...]) -> Harmo
     return HarmonicCell(graph, hessian, root_masses, generators, norms)
 
 
-def harmonic_cells(reference: Reference, cutoff: float, species: tuple[int, ...]) -> list[HarmonicCell]:
+def harmonic_cells(
+    reference: Reference, cutoff: float, species: tuple[int, ...], extra_qpoints: Sequence[Sequence[float]] = ()
+) -> list[HarmonicCell]:
     """One folded cell for every star of commensurate q-points of the reference.
 
     :param cutoff: of the model, Å.
     :param species: atomic numbers in the model's order.
+    :param extra_qpoints: off the reference's mesh, where phonopy's interpolation gives the labels.
     """
     primitive = reference.primitive
     matrix = np.rint(np.array(reference.supercell.cell) @ np.linalg.inv(np.array(primitive.cell)))
@@ -84,4 +89,8 @@ def harmonic_cells(reference: Reference, cutoff: float, species: tuple[int, ...]
     rotations = spglib.get_symmetry_dataset(spglib_cell, symprec=1e-4).rotations
     force_constants = reference.force_constants()
     qpoints = irreducible_qpoints(commensurate_qpoints(matrix), rotations)
-    return [_prepare(fold(reference.supercell, force_constants, primitive, q), cutoff, species) for q in qpoints]
+    folded = [fold(reference.supercell, force_constants, primitive, q) for q in qpoints]
+    if extra_qpoints:
+        phonon = interpolating_phonopy(reference, force_constants)
+        folded += [interpolated_cell(phonon, np.asarray(q)) for q in extra_qpoints]
+    return [_prepare(cell, cutoff, species) for cell in folded]

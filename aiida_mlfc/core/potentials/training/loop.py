@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,14 +40,17 @@ class Material:
         return self.cells[0].norms['white'] * DISPLACEMENT
 
 
-def prepare(reference: Reference, model: EnergyModel) -> Material:
-    """Fold, build graphs, and keep the configurations as tensors."""
+def prepare(reference: Reference, model: EnergyModel, extra_qpoints: Sequence[Sequence[float]] = ()) -> Material:
+    """Fold, build graphs, and keep the configurations as tensors.
+
+    :param extra_qpoints: see :func:`~aiida_mlfc.core.potentials.training.harmonic_labels.harmonic_cells`.
+    """
     real = {'dtype': model.dtype, 'device': model.device}
     # Two atoms may move towards each other by this much.
     skin = max(SKIN, 2 * float(np.linalg.norm(reference.displacements, axis=2).max()))
     return Material(
         reference.name,
-        harmonic_cells(reference, model.cutoff, model.species),
+        harmonic_cells(reference, model.cutoff, model.species, extra_qpoints),
         build_graph(reference.supercell, model.cutoff + skin, model.species, model.dtype, model.device),
         torch.as_tensor(reference.displacements, **real),
         torch.as_tensor(reference.forces, **real),
