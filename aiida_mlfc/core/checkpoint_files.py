@@ -87,14 +87,19 @@ def read_header(path: Path | str) -> CheckpointHeader:
             length = int.from_bytes(handle.read(8), 'little')
             if not 2 <= length <= LARGEST_HEADER:
                 raise CheckpointError(f'{path.name} is not a safetensors file')
-            header = json.loads(handle.read(length)).get('__metadata__', {})
-        if FORMAT_KEY not in header:
+            header = json.loads(handle.read(length)).get('__metadata__')
+        if not isinstance(header, dict) or FORMAT_KEY not in header:
             raise CheckpointError(f'{path.name} is a safetensors file, but not one written by this package')
         if int(header[FORMAT_KEY]) > FORMAT_VERSION:
             raise CheckpointError(
                 f'{path.name} has format {header[FORMAT_KEY]}, this version reads up to {FORMAT_VERSION}: '
                 'update the package'
             )
-        return CheckpointHeader(header['architecture'], json.loads(header['config']), json.loads(header['card']))
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, AttributeError) as error:
+        found = CheckpointHeader(header['architecture'], json.loads(header['config']), json.loads(header['card']))
+        if not (isinstance(found.config, dict) and isinstance(found.card, dict) and found.species and found.cutoff > 0):
+            raise ValueError('settings and card are to be mappings, with species and a cutoff above zero')
+        return found
+    except CheckpointError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f'{path.name} is not a readable checkpoint: {error}') from error

@@ -47,6 +47,11 @@ def load_dx(path: Path | str, dtype: torch.dtype = torch.float64, device: str = 
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f'{path.name} cannot be read: {error}') from error
+    # Before anything is allocated: every size in the settings is a dimension of some tensor, or counts tensors.
+    largest = max([len(tensors), *(size for value in tensors.values() for size in value.shape)])
+    asked = max((value for value in header.config.values() if isinstance(value, int)), default=0)
+    if asked > largest:
+        raise CheckpointError(f'{path.name}: weights and settings do not belong together: {asked} of {largest}')
     try:
         model = DXModel(DXConfig.from_dict(header.config), header.card)
         model.load_state_dict(tensors, strict=True)

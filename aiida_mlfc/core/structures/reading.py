@@ -139,9 +139,8 @@ def _read_cif(path: Path) -> list[Atoms]:
         atoms = block.get_atoms()
         stated = block.get('_chemical_formula_sum')
         if isinstance(stated, str) and not _formula_fits(stated, atoms):
-            raise StructureError(
-                f'the file states the formula {stated}, its sites give {atoms.get_chemical_formula(mode="metal")}: is it truncated?'
-            )
+            got = atoms.get_chemical_formula(mode='metal')
+            raise StructureError(f'the file states the formula {stated}, its sites give {got}: is it truncated?')
         frames.append(atoms)
     if not frames:
         raise StructureError('the file holds no complete structure')
