@@ -45,7 +45,8 @@ def interpolated_cell(phonon: Phonopy, qpoint: np.ndarray) -> FoldedCell:
     :param qpoint: reduced coordinates of the primitive cell; any rational numbers.
     """
     # phonopy's supercell matrix has the new vectors in its columns
-    small = Phonopy(phonon.primitive, sublattice_of(np.asarray(qpoint)).T, primitive_matrix='P', log_level=0)
+    matrix = sublattice_of(np.asarray(qpoint)).T
+    small = Phonopy(phonon.primitive, matrix, primitive_matrix='P', is_symmetry=False, log_level=0)
     transform = DynmatToForceConstants(small.primitive, small.supercell, is_full_fc=True)
     matrices = []
     for q in transform.commensurate_points:
