@@ -57,7 +57,7 @@ class Screening:
         for k, crystal in enumerate(self.crystals):
             self._take(k, crystal)
         self.settings = settings_sha256(self.potential.sha256, inputs, {'nac': nac})
-        self.nodes = structure_nodes([(c.name, c.atoms, str(c.path)) for k, c in self._good()])
+        self.nodes = structure_nodes([(c.name, c.atoms, str(c.path.resolve())) for k, c in self._good()])
         self.n_reused = 0
 
     @property

@@ -35,6 +35,8 @@ def earlier_outcomes(
     :return: by content hash the outcome and its key, newest first; and the screens that still run.
     """
     wanted = set(sha256s)
+    if not wanted:
+        return {}, []
     query = QueryBuilder()
     query.append(WorkChainNode, filters={f'extras.{EXTRA_SETTINGS}': settings}, tag='screen', project='*')
     query.order_by({'screen': {'ctime': 'desc'}})
