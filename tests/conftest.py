@@ -1,7 +1,9 @@
 """Fixtures for the whole house: AiiDA's own (a throw-away profile), and the smallest potential that is a real one."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ase import Atoms
@@ -53,3 +55,47 @@ def make_job(tiny_checkpoint: Path) -> Callable[..., Path]:
         return folder
 
     return _make
+
+
+@pytest.fixture
+def mlfc_code(aiida_code_installed) -> Any:
+    """``mlfc-run`` of this environment on this machine."""
+    return aiida_code_installed(
+        label='mlfc-run', filepath_executable=str(Path(sys.executable).with_name('mlfc-run')), use_double_quotes=False
+    )
+
+
+@pytest.fixture
+def potential_node(tiny_checkpoint: Path) -> Any:
+    """The tiny potential as a stored node."""
+    from aiida_mlfc.data.potential import PotentialData
+
+    return PotentialData.get_or_create(tiny_checkpoint)
+
+
+@pytest.fixture
+def make_structure(aiida_profile) -> Callable[..., Any]:
+    """A stored StructureData with a label."""
+    from aiida.orm import StructureData
+
+    def _make(atoms: Atoms, label: str = '') -> StructureData:
+        node = StructureData(ase=atoms)
+        node.label = label
+        return node.store()
+
+    return _make
+
+
+@pytest.fixture(scope='session')
+def real_results(
+    tmp_path_factory: pytest.TempPathFactory, make_job, silicon: Atoms, rocksalt: Atoms
+) -> dict[str, Path]:
+    """Job folders as ``mlfc-run`` leaves them, of ``Si`` and ``NaCl``, by task."""
+    from aiida_mlfc.runner.run import run_job
+
+    folders = {}
+    for task in ('relax', 'force_constants'):
+        folder = make_job(tmp_path_factory.mktemp(task), {'Si': silicon, 'NaCl': rocksalt}, task)
+        assert run_job(folder) == 0
+        folders[task] = folder
+    return folders

@@ -39,7 +39,9 @@ def structure_nodes(crystals: Sequence[tuple[str, Atoms, str]]) -> dict[str, Str
 
     :param crystals: name, crystal and source of each.
     """
-    wanted = {content_sha256(atoms, name): (name, atoms, source) for name, atoms, source in crystals}
+    wanted: dict[str, tuple[str, Atoms, str]] = {}
+    for name, atoms, source in crystals:
+        wanted.setdefault(content_sha256(atoms, name), (name, atoms, source))
     nodes: dict[str, StructureData] = {}
     if wanted:
         query = QueryBuilder().append(StructureData, filters={f'extras.{EXTRA_SHA256}': {'in': list(wanted)}})

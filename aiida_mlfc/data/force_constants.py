@@ -8,6 +8,8 @@ import numpy as np
 from aiida.orm import ArrayData, StructureData
 from aiida_phonopy.data import ForceConstantsData
 
+from aiida_mlfc.core.force_constants.record import Quality
+from aiida_mlfc.core.force_constants.sum_rules import acoustic_sum_residual, permutation_asymmetry
 from aiida_mlfc.core.units import COULOMB_EV_ANGSTROM
 from aiida_mlfc.exchange.job import structure_arrays
 
@@ -57,15 +59,18 @@ def phonon_inputs(node: ForceConstantsData) -> dict[str, Any]:
     """What ``task: phonons`` reads, from the node: structure, force constants, Born charges."""
     from ase import Atoms
 
+    array, quality = node.get_array('force_constants'), node.base.attributes.get(KEY_QUALITY, None)
+    if quality is None:
+        array, quality = _measured(node, array)
     unitcell = Atoms(numbers=node.numbers, positions=node.positions, cell=node.cell, pbc=True)
     values: dict[str, Any] = {
         'structure': structure_arrays(unitcell),
         'force_constants': {
-            'array': node.get_array('force_constants'),
+            'array': array,
             'supercell_matrix': np.asarray(node.supercell_matrix),
             'primitive_matrix': np.asarray(node.primitive_matrix, dtype=float),
             'symprec': node.symprec,
-            'quality': node.base.attributes.get(KEY_QUALITY),
+            'quality': quality,
         },
     }
     if 'born_charges' in node.get_arraynames():
@@ -75,3 +80,21 @@ def phonon_inputs(node: ForceConstantsData) -> dict[str, Any]:
             'factor': COULOMB_EV_ANGSTROM,
         }
     return values
+
+
+def _measured(node: ForceConstantsData, array: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """Compact force constants that another program made, and what can be said about them: their sum rules."""
+    primitive = node.get_phonopy_instance().primitive
+    if array.shape[0] != len(primitive):
+        array = np.array(array[primitive.p2s_map])
+    quality = Quality(
+        method='unknown',
+        dtype='float64',
+        permutation_asymmetry=permutation_asymmetry(array, primitive),
+        acoustic_sum_residual=acoustic_sum_residual(array),
+        max_residual_force=float('nan'),
+        n_directions=0,
+        seconds=0.0,
+        peak_memory=0.0,
+    )
+    return array, quality.to_dict()

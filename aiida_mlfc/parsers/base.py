@@ -39,7 +39,11 @@ class MlfcParser(Parser):
         self.out('output_parameters', Dict(plain(rows)))
         if len(rows) < len(keys) or SUMMARY_FILE not in self.retrieved.base.repository.list_object_names():
             return codes.ERROR_OUTPUT_RESULTS_INCOMPLETE.format(n_done=len(rows), n_all=len(keys))
-        if wrong := self._wrong_potential():
+        try:
+            wrong = self._wrong_potential()
+        except (ValueError, AttributeError) as error:
+            return codes.ERROR_OUTPUT_RESULTS_UNREADABLE.format(reason=f'{SUMMARY_FILE}: {error}')
+        if wrong:
             return codes.ERROR_WRONG_POTENTIAL.format(**wrong)
         failed = sorted(key for key, row in rows.items() if row['status'] == 'failed')
         return codes.ERROR_SOME_STRUCTURES_FAILED.format(keys=', '.join(failed)) if failed else None
@@ -62,8 +66,11 @@ class MlfcParser(Parser):
         """Why mlfc-run did not even start, from its stderr; None if it did."""
         if STDERR_FILE not in self.retrieved.base.repository.list_object_names():
             return None
-        lines = self.retrieved.base.repository.get_object_content(STDERR_FILE).splitlines()
-        complaints = [line for line in lines if line.startswith('mlfc-run: ')]
+        content = self.retrieved.base.repository.get_object_content(STDERR_FILE, mode='rb')
+        lines = content.decode(errors='replace').splitlines()
+        # A job stopped by its scheduler while it was still reading is interrupted, not refused.
+        stopped = 'mlfc-run: stopped by SIGTERM'
+        complaints = [line for line in lines if line.startswith('mlfc-run: ') and not line.startswith(stopped)]
         started = any(' done already' in line for line in complaints)
         potential = [line for line in complaints if line.startswith('mlfc-run: potential:')]
         if potential or (complaints and not started):

@@ -1,0 +1,243 @@
+"""Parsers on folders that ``mlfc-run`` really left, whole and damaged: nothing missing or partial passes as a success."""
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from aiida.common.links import LinkType
+from aiida.orm import CalcJobNode, FolderData
+from aiida.plugins import CalculationFactory, ParserFactory
+from aiida.plugins.entry_point import format_entry_point_string
+
+GOOD_STDERR = 'mlfc-run: force_constants, 2 structures, 0 done already\n[1/2] Si ok 0.1 s, 0 s to go\n'
+
+
+@pytest.fixture
+def folder(tmp_path, real_results):
+    """A copy of the real output of a task, to be damaged."""
+
+    def _copy(task='force_constants'):
+        shutil.copytree(real_results[task], tmp_path / 'job')
+        (tmp_path / 'job' / 'mlfc-run.err').write_text(GOOD_STDERR)
+        return tmp_path / 'job'
+
+    return _copy
+
+
+@pytest.fixture
+def parse(make_structure, silicon, rocksalt, potential_node, aiida_localhost):
+    """Parse a job folder as AiiDA does after retrieving it; outputs and exit code."""
+
+    def _parse(folder, task='force_constants'):
+        node = CalcJobNode(
+            computer=aiida_localhost, process_type=format_entry_point_string('aiida.calculations', f'mlfc.{task}')
+        )
+        inputs = {
+            'structures__Si': make_structure(silicon, 'Si'),
+            'structures__NaCl': make_structure(rocksalt, 'NaCl'),
+            'potential': potential_node,
+        }
+        for label, value in inputs.items():
+            node.base.links.add_incoming(value, LinkType.INPUT_CALC, label)
+        node.store()
+        retrieved = FolderData()
+        for name in ('results.json', 'mlfc-run.err'):
+            if (folder / name).exists():
+                retrieved.base.repository.put_object_from_file(folder / name, name)
+        retrieved.base.links.add_incoming(node, LinkType.CREATE, 'retrieved')
+        retrieved.store()
+        outputs, process = ParserFactory(f'mlfc.{task}').parse_from_node(
+            node, store_provenance=False, retrieved_temporary_folder=str(folder)
+        )
+        return outputs, process
+
+    return _parse
+
+
+def code(name, task='force_constants'):
+    return CalculationFactory(f'mlfc.{task}').spec().exit_codes[name].status
+
+
+def test_force_constants(folder, parse, silicon):
+    path = folder()
+    outputs, process = parse(path)
+    assert process.exit_status == 0
+    rows = outputs['output_parameters'].get_dict()
+    assert set(rows) == {'Si', 'NaCl'}
+    assert rows['Si']['status'] == 'ok'
+    assert rows['Si']['name'] == 'crystal Si'
+    for key in rows:
+        node = outputs['output_force_constants'][key]
+        with h5py.File(path / 'results' / key / 'force_constants.hdf5') as handle:
+            np.testing.assert_array_equal(node.get_array('force_constants'), handle['force_constants'][...])
+        assert node.label == key
+        assert node.base.attributes.get('quality')['method'] == 'autograd'
+    np.testing.assert_allclose(outputs['output_force_constants']['Si'].cell, silicon.cell, atol=1e-12)
+
+
+def test_relax(folder, parse, silicon):
+    outputs, process = parse(folder('relax'), 'relax')
+    assert process.exit_status == 0
+    relaxed = outputs['output_structures']['Si']
+    np.testing.assert_allclose(relaxed.get_ase().positions, silicon.positions, atol=1e-9)
+    assert relaxed.label == 'Si'
+    assert outputs['output_parameters']['NaCl']['spacegroup_after'] == 'Fm-3m (225)'
+
+
+def test_no_results(folder, parse):
+    path = folder()
+    shutil.rmtree(path / 'results')
+    (path / 'results.json').unlink()
+    outputs, process = parse(path)
+    assert process.exit_status == code('ERROR_OUTPUT_RESULTS_MISSING')
+    assert not outputs
+
+
+@pytest.mark.parametrize('without', ['stderr', 'nothing'])
+def test_partial(folder, parse, without):
+    """Killed after the first: its result is kept, and the job is no success."""
+    path = folder()
+    shutil.move(path / 'results' / 'NaCl', path / 'results' / '.NaCl.partial')
+    (path / 'results.json').unlink()
+    if without == 'stderr':
+        (path / 'mlfc-run.err').unlink()
+    outputs, process = parse(path)
+    assert process.exit_status == code('ERROR_OUTPUT_RESULTS_INCOMPLETE')
+    assert '1 of 2' in process.exit_message
+    assert set(outputs['output_parameters'].get_dict()) == {'Si'}
+    assert set(outputs['output_force_constants']) == {'Si'}
+
+
+def test_all_results_but_no_end(folder, parse):
+    path = folder()
+    (path / 'results.json').unlink()
+    assert parse(path)[1].exit_status == code('ERROR_OUTPUT_RESULTS_INCOMPLETE')
+
+
+def damage_json(path):
+    (path / 'results' / 'Si' / 'result.json').write_text('{"key": "Si", "stat')
+
+
+def damage_arrays(path):
+    file = path / 'results' / 'Si' / 'force_constants.hdf5'
+    file.write_bytes(file.read_bytes()[:500])
+
+
+def damage_cell(path):
+    (path / 'results' / 'Si' / 'arrays.hdf5').unlink()
+
+
+def damage_shape(path):
+    with h5py.File(path / 'results' / 'Si' / 'force_constants.hdf5', 'a') as handle:
+        del handle['force_constants']
+        handle['force_constants'] = np.zeros((2, 8, 3, 3))
+
+
+def damage_number(path):
+    with h5py.File(path / 'results' / 'Si' / 'force_constants.hdf5', 'a') as handle:
+        handle['force_constants'][0, 0, 0, 0] = np.nan
+
+
+def damage_content(path):
+    file = path / 'results' / 'Si' / 'result.json'
+    content = json.loads(file.read_text())
+    del content['data']['supercell_matrix']
+    file.write_text(json.dumps(content))
+
+
+def damage_summary(path):
+    (path / 'results.json').write_text('{"task": "for')
+
+
+def damage_summary_kind(path):
+    (path / 'results.json').write_text('[]')
+
+
+@pytest.mark.parametrize(
+    'damage',
+    [
+        damage_json,
+        damage_arrays,
+        damage_cell,
+        damage_shape,
+        damage_number,
+        damage_content,
+        damage_summary,
+        damage_summary_kind,
+    ],
+)
+def test_unreadable(folder, parse, damage):
+    path = folder()
+    damage(path)
+    _, process = parse(path)
+    assert process.exit_status == code('ERROR_OUTPUT_RESULTS_UNREADABLE')
+    assert len(process.exit_message) > 30
+
+
+def test_results_of_another_potential(folder, parse, potential_node):
+    path = folder()
+    content = json.loads((path / 'results.json').read_text())
+    (path / 'results.json').write_text(json.dumps(content | {'potential_sha256': 'abc'}))
+    _, process = parse(path)
+    assert process.exit_status == code('ERROR_WRONG_POTENTIAL')
+    assert potential_node.sha256 in process.exit_message
+
+
+def test_some_failed(folder, parse):
+    path = folder()
+    file = path / 'results' / 'NaCl' / 'result.json'
+    content = json.loads(file.read_text())
+    del content['data']
+    content |= {'status': 'failed', 'error': {'type': 'ValueError', 'message': 'too <b>', 'traceback': 'Traceback...'}}
+    file.write_text(json.dumps(content))
+    outputs, process = parse(path)
+    assert process.exit_status == code('ERROR_SOME_STRUCTURES_FAILED')
+    assert 'NaCl' in process.exit_message
+    assert outputs['output_parameters']['NaCl']['error'] == {'type': 'ValueError', 'message': 'too <b>'}
+    assert set(outputs['output_force_constants']) == {'Si'}
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        'mlfc-run: task force_constants has no option methd',
+        'mlfc-run: potential: tiny.safetensors is not a safetensors file',
+    ],
+)
+def test_refused(folder, parse, line):
+    path = folder()
+    shutil.rmtree(path / 'results')
+    (path / 'mlfc-run.err').write_text(f'some module was loaded\n{line}\n')
+    _, process = parse(path)
+    assert process.exit_status == code('ERROR_JOB_REFUSED')
+    assert line.removeprefix('mlfc-run: ') in process.exit_message
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'mlfc-run: stopped by SIGTERM; finished structures are kept\n',
+        b'\xff\xfe slurmstepd: error\n',
+        b'',
+        GOOD_STDERR.encode() + b'mlfc-run: results cannot be written: disk full\n',
+    ],
+)
+def test_stopped_before_the_first_result_is_not_refused(folder, parse, content):
+    """The walltime may end while torch is still being imported: that job can be restarted."""
+    path = folder()
+    shutil.rmtree(path / 'results')
+    (path / 'mlfc-run.err').write_bytes(content)
+    assert parse(path)[1].exit_status == code('ERROR_OUTPUT_RESULTS_MISSING')
+
+
+def test_other_atoms_in_the_relaxed_structure(folder, parse):
+    path = folder('relax')
+    shutil.rmtree(path / 'results' / 'Si')
+    shutil.copytree(path / 'results' / 'NaCl', path / 'results' / 'Si')
+    file = path / 'results' / 'Si' / 'result.json'
+    file.write_text(file.read_text().replace('"key": "NaCl"', '"key": "Si"'))
+    _, process = parse(path, 'relax')
+    assert process.exit_status == code('ERROR_OUTPUT_RESULTS_UNREADABLE', 'relax')
+    assert 'other atoms' in process.exit_message
