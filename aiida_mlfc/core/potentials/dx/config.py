@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Attention = Literal['smooth_softmax', 'sigmoid', 'none', 'softmax']
@@ -51,9 +51,10 @@ class DXConfig:
     energy_scale: float = 1.0
     #: how atomic energies become an energy; only the sum is extensive
     readout: Literal['sum'] = 'sum'
-    #: recompute blocks in the backward pass instead of keeping them
+    #: recompute blocks in the backward pass instead of keeping them: halves the memory of forces, hardly that of
+    #: Hessian-vector products, whose first backward keeps what it recomputed
     checkpoint_blocks: bool = False
-    #: name of the preset the settings came from
+    #: name of the preset the settings started from; a label, nothing follows from it
     variant: str = field(default='v4')
 
     def __post_init__(self) -> None:
@@ -127,8 +128,3 @@ def preset(name: str, species: tuple[int, ...], **changes: Any) -> DXConfig:
     if short not in _PRESETS:
         raise ValueError(f'preset: got {name!r}, wanted one of {", ".join(_PRESETS)}')
     return DXConfig(**{'species': species, 'variant': short, **_PRESETS[short], **changes})
-
-
-def recomputed(config: DXConfig) -> DXConfig:
-    """The same model with blocks recomputed in the backward pass: less memory, more time, same numbers."""
-    return replace(config, checkpoint_blocks=True)

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from aiida_mlfc.core.potentials.dx.config import DXConfig, DXDefectWarning, preset, recomputed
+from aiida_mlfc.core.potentials.dx.config import DXConfig, DXDefectWarning, preset
 
 
 @pytest.mark.parametrize(('changes', 'named'), [
@@ -63,8 +63,3 @@ def test_storage_round_trip():
     assert DXConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     with pytest.raises(ValueError, match='colour'):
         DXConfig.from_dict({**config.to_dict(), 'colour': 'blue'})
-
-
-def test_recomputed_changes_one_setting():
-    config = DXConfig(species=(14,))
-    assert recomputed(config).to_dict() == {**config.to_dict(), 'checkpoint_blocks': True}
