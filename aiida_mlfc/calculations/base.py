@@ -12,7 +12,7 @@ from aiida.orm import Dict, RemoteData
 
 from aiida_mlfc.data.potential import PotentialData
 from aiida_mlfc.exchange.job import Job, write_job
-from aiida_mlfc.exchange.names import INPUTS, POTENTIAL_FILE, RESULTS, SUMMARY_FILE, check_key
+from aiida_mlfc.exchange.names import INPUTS, OTHER_POTENTIAL_FILES, POTENTIAL_FILE, RESULTS, SUMMARY_FILE, check_key
 
 STDERR_FILE = 'mlfc-run.err'
 #: s; a job that runs longer was given too many structures
@@ -92,7 +92,7 @@ class MlfcCalculation(CalcJob):
             self.TASK,
             self.inputs.parameters.get_dict(),
             {key: self.name_of(key) for key in crystals},
-            POTENTIAL_FILE if self.NEEDS_POTENTIAL else None,
+            self._potential_file() if self.NEEDS_POTENTIAL else None,
         )
         write_job(Path(folder.abspath), job, {key: self.crystal_input(key) for key in crystals})
         code = CodeInfo()
@@ -103,7 +103,7 @@ class MlfcCalculation(CalcJob):
         info.codes_info = [code]
         if self.NEEDS_POTENTIAL:
             potential = self.inputs.potential
-            info.local_copy_list = [(potential.uuid, potential.filename, POTENTIAL_FILE)]
+            info.local_copy_list = [(potential.uuid, potential.filename, self._potential_file())]
         if 'parent_folder' in self.inputs:
             parent = self.inputs.parent_folder
             info.remote_copy_list = [(parent.computer.uuid, str(Path(parent.get_remote_path()) / RESULTS), RESULTS)]
@@ -112,6 +112,10 @@ class MlfcCalculation(CalcJob):
         info.retrieve_list = [SUMMARY_FILE, STDERR_FILE]
         info.retrieve_temporary_list = [RESULTS]
         return info
+
+    def _potential_file(self) -> str:
+        """Name of the checkpoint in the job folder; its suffix tells people what it is."""
+        return OTHER_POTENTIAL_FILES.get(self.inputs.potential.architecture, POTENTIAL_FILE)
 
     def name_of(self, key: str) -> str:
         """What people call the crystal."""

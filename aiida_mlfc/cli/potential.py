@@ -16,7 +16,8 @@ def command() -> None:
 def _summary(path: Any) -> dict[str, Any]:
     from ase.data import chemical_symbols
 
-    from aiida_mlfc.core.checkpoint_files import read_header, sha256_of
+    from aiida_mlfc.core.checkpoint_files import read_header
+    from aiida_mlfc.core.checkpoint_header import sha256_of
 
     header = read_header(path)
     return {
@@ -32,8 +33,8 @@ def _summary(path: Any) -> dict[str, Any]:
 @command.command('list')
 @click.option('--json', 'as_json', is_flag=True)
 def list_potentials(as_json: bool) -> None:
-    """The potentials in the package."""
-    from aiida_mlfc.core.checkpoint_files import resolve, shipped_names
+    """The potentials in the package; without --json also the names that are fetched on first use."""
+    from aiida_mlfc.core.checkpoint_files import published_names, resolve, shipped_names
 
     found = [_summary(resolve(name)) for name in shipped_names()]
     if as_json:
@@ -43,16 +44,18 @@ def list_potentials(as_json: bool) -> None:
         click.echo(
             f'{entry["name"]:16} {entry["architecture"]:6} {entry["cutoff"]:.1f} Å  {" ".join(entry["elements"])}'
         )
+    click.echo(f'fetched on first use: {", ".join(published_names())}')
 
 
 @command.command('show')
 @click.argument('potential')
 @click.option('--json', 'as_json', is_flag=True)
 def show(potential: str, as_json: bool) -> None:
-    """The model card of POTENTIAL, a shipped name or a checkpoint file."""
+    """The model card of POTENTIAL, a shipped or published name (fetched if it is not there), or a checkpoint file."""
     import yaml
 
-    from aiida_mlfc.core.checkpoint_files import CheckpointError, read_header, resolve
+    from aiida_mlfc.core.checkpoint_files import read_header, resolve
+    from aiida_mlfc.core.checkpoint_header import CheckpointError
 
     try:
         path = resolve(potential)
@@ -63,7 +66,6 @@ def show(potential: str, as_json: bool) -> None:
         json.dumps(content, indent=2, ensure_ascii=False)
         if as_json
         else yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
-        nl=not as_json or True,
     )
 
 
@@ -73,7 +75,7 @@ def show(potential: str, as_json: bool) -> None:
 def import_potential(ctx: click.Context, path: str) -> None:
     """Store the checkpoint at PATH in the profile; the same file is stored once."""
     from aiida_mlfc.cli.profile import load_or_create_profile
-    from aiida_mlfc.core.checkpoint_files import CheckpointError
+    from aiida_mlfc.core.checkpoint_header import CheckpointError
     from aiida_mlfc.data.potential import PotentialData
 
     load_or_create_profile(ctx.obj['profile'])

@@ -1,16 +1,18 @@
-"""A potential as a file: which ones ship, their sha256, their header. Read without torch, for daemons and tables.
+"""A potential as a file: which ones ship or can be fetched, and their header. Without torch, for daemons and tables.
 
 A safetensors file starts with the length of its JSON header (8 bytes, little-endian) and the header
 (https://github.com/huggingface/safetensors#format); our settings and model card are in its ``__metadata__``.
+Official MatterSim checkpoints are zip archives; see ``mattersim_files``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from aiida_mlfc.core.checkpoint_header import CheckpointError, CheckpointHeader
+from aiida_mlfc.core.mattersim_download import RELEASES, default_checkpoint, fetch
+from aiida_mlfc.core.mattersim_files import is_zip, read_mattersim_header
 
 #: written into every file; raised when the meaning of a file changes
 FORMAT_VERSION = 1
@@ -18,40 +20,8 @@ FORMAT_KEY = 'aiida_mlfc_format'
 #: a header longer than this is an attack or an accident, bytes
 LARGEST_HEADER = 4_000_000
 _SHIPPED = Path(__file__).parent / 'potentials' / 'shipped'
-
-
-class CheckpointError(ValueError):
-    """The file is missing, broken, tampered with, or not one of ours; the message says which."""
-
-
-@dataclass(frozen=True)
-class CheckpointHeader:
-    """What a checkpoint says about itself.
-
-    :param architecture: ``dx``, ...
-    :param config: settings of the architecture.
-    :param card: the model card: training data, licence, errors, limits of validity.
-    """
-
-    architecture: str
-    config: dict[str, Any]
-    card: dict[str, Any]
-
-    @property
-    def species(self) -> list[int]:
-        """Atomic numbers the model knows."""
-        return [int(z) for z in self.config['species']]
-
-    @property
-    def cutoff(self) -> float:
-        """Å."""
-        return float(self.config['cutoff'])
-
-
-def sha256_of(path: Path | str) -> str:
-    """Hexadecimal sha256 of a file."""
-    with open(path, 'rb') as handle:
-        return hashlib.file_digest(handle, 'sha256').hexdigest()
+#: the name that stands for the default MatterSim checkpoint
+MATTERSIM = 'mattersim'
 
 
 def shipped_names() -> list[str]:
@@ -59,19 +29,30 @@ def shipped_names() -> list[str]:
     return sorted(path.stem for path in _SHIPPED.glob('*.safetensors'))
 
 
-def resolve(name_or_path: str | Path) -> Path:
-    """The file of a shipped potential or of a path.
+def published_names() -> list[str]:
+    """Names of the potentials that are fetched on first use."""
+    return [MATTERSIM, *RELEASES]
 
-    :raises CheckpointError: if there is neither.
+
+def resolve(name_or_path: str | Path) -> Path:
+    """The file of a shipped potential, of a path, or of a published potential, fetched if it is not there yet.
+
+    :raises CheckpointError: if there is none of these, or fetching fails.
     """
     if str(name_or_path) in shipped_names():
         return _SHIPPED / f'{name_or_path}.safetensors'
     path = Path(name_or_path).expanduser()
-    if not path.is_file():
-        raise CheckpointError(
-            f'potential: got {str(name_or_path)!r}, wanted a file or a shipped name: {", ".join(shipped_names())}'
-        )
-    return path
+    if path.is_file():
+        return path
+    name = str(name_or_path).lower()
+    if name == MATTERSIM:
+        return default_checkpoint()
+    if release := RELEASES.get(name.removesuffix('.pth')):
+        return fetch(release)
+    raise CheckpointError(
+        f'potential: got {str(name_or_path)!r}, wanted a file or a shipped name: {", ".join(shipped_names())}, '
+        f'or a published one: {", ".join(published_names())}'
+    )
 
 
 def read_header(path: Path | str) -> CheckpointHeader:
@@ -82,6 +63,8 @@ def read_header(path: Path | str) -> CheckpointHeader:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f'there is no checkpoint {path}')
+    if is_zip(path):
+        return read_mattersim_header(path)
     try:
         with open(path, 'rb') as handle:
             length = int.from_bytes(handle.read(8), 'little')

@@ -1,4 +1,4 @@
-"""Official checkpoints by name: found in the user's cache, or fetched once with resume and checks.
+"""Official MatterSim checkpoints by name: found in the user's cache, or fetched once with resume and checks.
 
 How a file is trusted. This project was written without access to the published files, so it knows no checksum of
 theirs and invents none: ``Release.sha256`` is to be filled by whoever has verified one. Until then a download is
@@ -25,8 +25,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from aiida_mlfc.core.checkpoint_files import CheckpointError, sha256_of
-from aiida_mlfc.core.potentials.mattersim.weights import MissingCheckpointError
+from aiida_mlfc.core.checkpoint_header import CheckpointError, MissingCheckpointError, sha256_of
 
 #: names the file that stands for the default potential
 CHECKPOINT_VARIABLE = 'MLFC_MATTERSIM_CHECKPOINT'
@@ -45,7 +44,7 @@ ATTEMPTS = 4
 CHUNK = 1 << 16
 
 
-class DownloadError(RuntimeError):
+class DownloadError(CheckpointError):
     """The checkpoint could not be fetched; the message says what to do."""
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from aiida.orm import QueryBuilder, SinglefileData
 
-from aiida_mlfc.core.checkpoint_files import read_header, resolve, sha256_of
+from aiida_mlfc.core.checkpoint_files import read_header, resolve
+from aiida_mlfc.core.checkpoint_header import sha256_of
 
 
 class PotentialData(SinglefileData):
@@ -23,9 +24,9 @@ class PotentialData(SinglefileData):
 
     @classmethod
     def from_file(cls, name_or_path: str | Path) -> PotentialData:
-        """A new, unstored node from a shipped name or a checkpoint file.
+        """A new, unstored node from a shipped or published name, or a checkpoint file.
 
-        :raises ~aiida_mlfc.core.checkpoint_files.CheckpointError: if there is no such potential.
+        :raises ~aiida_mlfc.core.checkpoint_header.CheckpointError: if there is no such potential.
         """
         path = resolve(name_or_path)
         header = read_header(path)
@@ -54,7 +55,7 @@ class PotentialData(SinglefileData):
 
     @property
     def architecture(self) -> str:
-        """``dx``, ..."""
+        """``dx`` or ``mattersim``."""
         return self.base.attributes.get(self._key_architecture)
 
     @property

@@ -10,6 +10,8 @@ INPUTS = 'inputs'
 RESULTS = 'results'
 SUMMARY_FILE = 'results.json'
 POTENTIAL_FILE = 'potential.safetensors'
+#: by architecture, where the file has another format
+OTHER_POTENTIAL_FILES = {'mattersim': 'potential.pth'}
 
 RESULT_FILE = 'result.json'
 ARRAYS_FILE = 'arrays.hdf5'

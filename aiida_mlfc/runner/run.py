@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from aiida_mlfc.core.checkpoint_files import CheckpointError, sha256_of
+from aiida_mlfc.core.checkpoint_header import CheckpointError, sha256_of
 from aiida_mlfc.exchange.job import Job, JobFileError, fingerprint, read_input, read_job
 from aiida_mlfc.exchange.results import is_done, read_result, write_result, write_summary
 from aiida_mlfc.runner.options import read_options

@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from aiida_mlfc.core.checkpoint_files import CheckpointError
-from aiida_mlfc.core.potentials.mattersim import download
-from aiida_mlfc.core.potentials.mattersim.download import (
+from aiida_mlfc.core import mattersim_download as download
+from aiida_mlfc.core.checkpoint_header import CheckpointError
+from aiida_mlfc.core.mattersim_download import (
     RELEASES,
     DownloadError,
     Release,
@@ -19,7 +19,7 @@ from aiida_mlfc.core.potentials.mattersim.download import (
 )
 from aiida_mlfc.core.potentials.mattersim.weights import load_mattersim
 
-from .reference_values import TINY
+from .potentials.mattersim.reference_values import TINY
 
 RELEASE = Release('tiny', 'tiny.pth')
 

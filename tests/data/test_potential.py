@@ -4,7 +4,7 @@ import pytest
 from aiida.orm import load_node
 from aiida.plugins import DataFactory
 
-from aiida_mlfc.core.checkpoint_files import CheckpointError, sha256_of
+from aiida_mlfc.core.checkpoint_header import CheckpointError, sha256_of
 from aiida_mlfc.data.potential import PotentialData
 
 

@@ -10,7 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from aiida_mlfc.core.checkpoint_files import FORMAT_KEY, FORMAT_VERSION, CheckpointError, read_header, sha256_of
+from aiida_mlfc.core.checkpoint_files import FORMAT_KEY, FORMAT_VERSION, read_header
+from aiida_mlfc.core.checkpoint_header import CheckpointError, sha256_of
 from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.dx.model import DXModel
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from aiida_mlfc.core.checkpoint_files import resolve
+from aiida_mlfc.core.checkpoint_files import read_header, resolve
 from aiida_mlfc.core.potentials.checkpoints import load_dx
 from aiida_mlfc.core.potentials.interface import EnergyModel
+from aiida_mlfc.core.potentials.mattersim.weights import load_mattersim
 
 DTYPES = {'float64': torch.float64, 'float32': torch.float32}
+#: by architecture, what makes a model of a file
+LOADERS: dict[str, Callable[[Path, torch.dtype, str], EnergyModel]] = {'dx': load_dx, 'mattersim': load_mattersim}
 
 
 def load_potential(name_or_path: str | Path, dtype: str | torch.dtype = 'float64', device: str = 'cpu') -> EnergyModel:
-    """Load a potential that ships with the package, or one from a file.
+    """Load a potential that ships with the package, one that is fetched on first use, or one from a file.
 
-    :param name_or_path: ``dx-demo``, or the path of a checkpoint.
+    :param name_or_path: ``dx-demo``; ``mattersim-v1.0.0-1m``, ``mattersim-v1.0.0-5m``; ``mattersim`` for the file in
+        ``MLFC_MATTERSIM_CHECKPOINT`` or else the 1M model; or the path of a checkpoint.
     :param dtype: ``float64`` (default; force constants want it) or ``float32``.
     :param device: ``cpu``, ``cuda``, ``cuda:1``...
     :raises CheckpointError: if there is no such potential or its file is broken.
@@ -24,4 +29,6 @@ def load_potential(name_or_path: str | Path, dtype: str | torch.dtype = 'float64
     real = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if real not in DTYPES.values():
         raise ValueError(f'dtype: got {dtype!r}, wanted float64 or float32')
-    return load_dx(resolve(name_or_path), real, device)
+    path = resolve(name_or_path)
+    # A file of no known architecture goes to dx, whose loader says what it wanted.
+    return LOADERS.get(read_header(path).architecture, load_dx)(path, real, device)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from aiida_mlfc.core import checkpoint_files
-from aiida_mlfc.core.checkpoint_files import FORMAT_KEY, CheckpointError, read_header, resolve, sha256_of, shipped_names
+from aiida_mlfc.core.checkpoint_files import FORMAT_KEY, read_header, resolve, shipped_names
+from aiida_mlfc.core.checkpoint_header import CheckpointError, sha256_of
 from aiida_mlfc.core.potentials.checkpoints import load_dx, save_dx
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.registry import load_potential

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from aiida_mlfc.core.potentials.mattersim.download import default_checkpoint, find_checkpoint
+from aiida_mlfc.core.mattersim_download import default_checkpoint, find_checkpoint
 from aiida_mlfc.core.potentials.mattersim.model import M3GNet
 from aiida_mlfc.core.potentials.mattersim.weights import from_official, load_mattersim
 

@@ -12,13 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aiida_mlfc.core.checkpoint_files import CheckpointError, sha256_of
+from aiida_mlfc.core.checkpoint_header import CheckpointError, MissingCheckpointError, sha256_of
+from aiida_mlfc.core.mattersim_files import ARCHITECTURE, MODEL_NAME, card
 from aiida_mlfc.core.potentials.mattersim.basis import MAX_L, MAX_N
 from aiida_mlfc.core.potentials.mattersim.model import M3GNet, M3GNetConfig
-from aiida_mlfc.core.potentials.validity import HAS_STRESS
 
-#: the only architecture of official checkpoints
-MODEL_NAME = 'm3gnet'
 #: arguments that fix the model, and the type of each
 REQUIRED_ARGUMENTS = {
     'num_blocks': int, 'units': int, 'max_l': int, 'max_n': int, 'max_z': int,
@@ -30,14 +28,6 @@ HARMLESS_ARGUMENTS = frozenset({'gradient_checkpointing'})
 MOST_BLOCKS = 64
 #: relative difference up to which the stored radial basis is that of the stated cutoff; it was made in float32
 BASIS_TOLERANCE = 1e-5
-
-#: of the published weights; the authors trained on energies, forces and stresses
-LICENCE = 'MIT'
-CITATION = 'H. Yang et al., MatterSim, arXiv:2405.04967'
-
-
-class MissingCheckpointError(CheckpointError, FileNotFoundError):
-    """There is no such file."""
 
 
 def load_mattersim(
@@ -68,8 +58,7 @@ def load_mattersim(
     except CheckpointError as error:
         raise CheckpointError(f'path: {path}: {error}') from error
     model.metadata.update(
-        architecture='mattersim', name=path.stem, sha256=digest, licence=LICENCE, citation=CITATION,
-        description=str(checkpoint.get('description', '')), validity={HAS_STRESS: True},
+        architecture=ARCHITECTURE, sha256=digest, **card(path.stem, checkpoint.get('description'))
     )
     return model.to(dtype=dtype, device=device)
 
@@ -104,10 +93,9 @@ def _read(path: Path) -> dict[str, Any]:
     missing = {'model_name', 'model', 'model_args'} - set(checkpoint)
     if missing:
         raise CheckpointError(f'path: {path} lacks {sorted(missing)}: it is not a MatterSim checkpoint')
-    if str(checkpoint['model_name']).lower() != MODEL_NAME:
-        raise CheckpointError(
-            f'path: {path} holds the architecture {checkpoint["model_name"]!r}, wanted {MODEL_NAME!r} (MatterSim)'
-        )
+    name = checkpoint['model_name']
+    if not isinstance(name, str) or name.lower() != MODEL_NAME:
+        raise CheckpointError(f'path: {path} holds the architecture {name!r}, wanted {MODEL_NAME!r} (MatterSim)')
     return checkpoint
 
 

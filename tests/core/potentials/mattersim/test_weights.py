@@ -6,7 +6,7 @@ import zipfile
 import pytest
 import torch
 
-from aiida_mlfc.core.checkpoint_files import CheckpointError, sha256_of
+from aiida_mlfc.core.checkpoint_header import CheckpointError, sha256_of
 from aiida_mlfc.core.potentials.mattersim.model import M3GNet, M3GNetConfig
 from aiida_mlfc.core.potentials.mattersim.weights import from_official, load_mattersim
 from aiida_mlfc.core.potentials.validity import check_stress_labels
