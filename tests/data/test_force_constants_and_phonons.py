@@ -82,7 +82,7 @@ def assert_equal(got, wanted):
     if dataclasses.is_dataclass(wanted):
         for field in dataclasses.fields(wanted):
             assert_equal(getattr(got, field.name), getattr(wanted, field.name))
-    elif isinstance(wanted, (np.ndarray, float)):
+    elif isinstance(wanted, (np.ndarray, float, tuple)):
         # the three zero modes at Γ are roots of rounding
         np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-6)
     else:

@@ -1,4 +1,4 @@
-"""Parsers on folders that ``mlfc-run`` really left, whole and damaged: nothing missing or partial passes as a success."""
+"""Parsers on folders that ``mlfc-run`` really left, whole and damaged: nothing partial passes as a success."""
 
 import json
 import shutil
