@@ -65,7 +65,7 @@ def show(potential: str, as_json: bool) -> None:
     click.echo(
         json.dumps(content, indent=2, ensure_ascii=False)
         if as_json
-        else yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
+        else yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120),
     )
 
 

@@ -61,10 +61,13 @@ def read_mattersim_header(path: Path) -> CheckpointHeader:
     :raises CheckpointError: if it is damaged, names code, or holds another architecture.
     """
     content = _read_dictionary(path)
-    name, arguments = content.get('model_name'), content.get('model_args')
-    if not isinstance(name, str) or name.lower() != MODEL_NAME or not isinstance(content.get('model'), dict):
-        stated = f'the architecture {name[:40]!r}' if isinstance(name, str) else 'no architecture'
-        raise CheckpointError(f'{path.name} states {stated}, wanted {MODEL_NAME!r} with weights (MatterSim)')
+    missing = sorted({'model_name', 'model', 'model_args'} - set(content))
+    if missing:
+        raise CheckpointError(f'{path.name} lacks {missing}: it is not a MatterSim checkpoint')
+    name, arguments = content['model_name'], content['model_args']
+    if not isinstance(name, str) or name.lower() != MODEL_NAME:
+        got = repr(name[:40]) if isinstance(name, str) else f'a {type(name).__name__}'
+        raise CheckpointError(f'{path.name} holds the architecture {got}, wanted {MODEL_NAME!r} (MatterSim)')
     if not isinstance(arguments, dict) or not all(
         isinstance(key, str) and isinstance(value, int | float | str) for key, value in arguments.items()
     ):

@@ -30,7 +30,8 @@ class PotentialData(SinglefileData):
         """
         path = resolve(name_or_path)
         header = read_header(path)
-        node = cls(file=path, filename=path.name)
+        # AiiDA takes no relative path.
+        node = cls(file=path.absolute(), filename=path.name)
         node.base.attributes.set_many(
             {
                 cls._key_architecture: header.architecture,

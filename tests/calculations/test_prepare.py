@@ -1,5 +1,7 @@
 """``prepare_for_submission``: the job folder that ``mlfc-run`` reads, and what AiiDA copies and retrieves."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from aiida.common.folders import Folder
@@ -9,6 +11,7 @@ from aiida.orm import ArrayData, Dict, RemoteData
 from aiida.plugins import CalculationFactory
 
 from aiida_mlfc.data.force_constants import force_constants_node
+from aiida_mlfc.data.potential import PotentialData
 from aiida_mlfc.exchange.job import read_input, read_job, structure_from_arrays
 from aiida_mlfc.runner.options import read_options
 
@@ -114,7 +117,6 @@ def test_no_structure_at_all(prepare, potential_node):
 
 def test_caching_hash_sees_potential_and_settings(prepare, structures, potential_node, tiny_checkpoint, tmp_path):
     from aiida_mlfc.core.potentials.checkpoints import load_dx, save_dx
-    from aiida_mlfc.data.potential import PotentialData
 
     model = load_dx(tiny_checkpoint)
     model.metadata['note'] = 'other'
@@ -137,3 +139,11 @@ def test_caching_hash_sees_potential_and_settings(prepare, structures, potential
 def test_every_calculation_names_a_cache_version():
     for name in ('mlfc.relax', 'mlfc.force_constants', 'mlfc.phonons'):
         assert isinstance(CalculationFactory(name).CACHE_VERSION, int)
+
+
+def test_mattersim_keeps_its_suffix(prepare, tmp_path, structures):
+    golden = Path(__file__).parents[1] / 'core' / 'potentials' / 'mattersim' / 'golden'
+    node = PotentialData.get_or_create(golden / 'tiny-random.pth')
+    _, info = prepare('mlfc.relax', structures=structures, potential=node)
+    assert read_job(tmp_path / 'sandbox').potential == 'potential.pth'
+    assert info.local_copy_list == [(node.uuid, 'tiny-random.pth', 'potential.pth')]

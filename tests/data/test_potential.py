@@ -1,5 +1,7 @@
 """A checkpoint as a node."""
 
+from pathlib import Path
+
 import pytest
 from aiida.orm import load_node
 from aiida.plugins import DataFactory
@@ -35,3 +37,16 @@ def test_what_is_no_potential(tmp_path):
         PotentialData.from_file(tmp_path / 'x')
     with pytest.raises(CheckpointError, match='wanted a file'):
         PotentialData.get_or_create('no-such-potential')
+
+
+def test_mattersim_by_a_relative_path(monkeypatch):
+    """A zip of pickles is stored as dx is, and no element of row 0."""
+    path = Path(__file__).parents[1] / 'core' / 'potentials' / 'mattersim' / 'golden' / 'tiny-random.pth'
+    monkeypatch.chdir(path.parent)
+    node = PotentialData.from_file(path.name).store()
+    assert (node.architecture, node.name, node.filename) == ('mattersim', 'tiny-random', 'tiny-random.pth')
+    assert node.species == list(range(1, 95))
+    assert node.card['licence'] == 'MIT'
+    assert node.sha256 == sha256_of(path)
+    with node.open(mode='rb') as handle:
+        assert handle.read() == path.read_bytes()
