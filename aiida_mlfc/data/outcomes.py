@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiida.common.links import LinkType
-from aiida.orm import CalcJobNode, ProcessNode, StructureData, WorkChainNode
+from aiida.orm import ArrayData, CalcJobNode, ProcessNode, StructureData, WorkChainNode
 
 from aiida_mlfc.core.force_constants.record import Quality
 from aiida_mlfc.core.phonons.record import Phonons
@@ -32,6 +32,9 @@ class ScreenOutcome:
         self.process = process
         self.potential: PotentialData = process.inputs.potential
         self.structures: dict[str, StructureData] = dict(process.inputs.structures)
+        self.nac_params: dict[str, ArrayData] = (
+            dict(process.inputs.nac_params) if 'nac_params' in process.inputs else {}
+        )
         self.jobs = [node for node in process.called_descendants if isinstance(node, CalcJobNode)]
         self._parameters: dict[str, list[dict[str, Any]]] = {}
         for job in sorted(self.jobs, key=lambda node: node.pk):

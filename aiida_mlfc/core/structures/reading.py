@@ -71,7 +71,11 @@ def read_crystals(paths: Sequence[Path | str]) -> Iterator[Crystal]:
             yield Crystal(name, path, None, str(error))
             continue
         except Exception as error:  # noqa: BLE001 (readers raise whatever they like; it becomes this file's error)
-            yield Crystal(name, path, None, f'cannot be read: {_one_line(error)}')
+            # What a reader says about a broken file is often about the reader: "pop from empty list".
+            reason = _one_line(error)
+            if not isinstance(error, StructureError):
+                reason = f'cannot be read, is it truncated or of another format? ({reason})'
+            yield Crystal(name, path, None, reason)
             continue
         for k, atoms in enumerate(frames):
             label = name if len(frames) == 1 else f'{name}#{k}'
