@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from aiida_mlfc.cli.profile import Daemon, has_broker, load_or_create_code
 from aiida_mlfc.cli.progress import watch
@@ -92,9 +93,19 @@ class Screening:
             return
         self.sha256s[k] = sha256
 
+    def _earlier(self) -> tuple[dict[str, tuple[ScreenOutcome, str]], list[Any]]:
+        """:func:`earlier_outcomes`, without those that were made with other Born charges, or with none."""
+        found, running = earlier_outcomes(self.settings, self.sha256s.values())
+        same = {
+            sha: (outcome, key)
+            for sha, (outcome, key) in found.items()
+            if _same_born(outcome.nac_params.get(key), self.born.get(sha))
+        }
+        return same, running
+
     def run(self, code_label: str | None, shard_size: int, foreground: bool) -> None:
         """Compute what no earlier screen with the same settings has."""
-        found, running = earlier_outcomes(self.settings, self.sha256s.values())
+        found, running = self._earlier()
         under_way = {str(node.uuid) for process in running for node in dict(process.inputs.structures).values()}
         pending = {sha: node for sha, node in self.nodes.items() if sha not in found and node.uuid not in under_way}
         self.n_reused = len(found)
@@ -141,7 +152,7 @@ class Screening:
 
     def rows(self) -> list[Row]:
         """One row for each crystal of each file, in their order."""
-        found, _ = earlier_outcomes(self.settings, self.sha256s.values())
+        found, _ = self._earlier()
         rows = []
         outcomes: dict[int, ScreenOutcome] = {}
         for k, crystal in enumerate(self.crystals):
@@ -175,3 +186,10 @@ class Screening:
         process, label = newest
         outcome = outcomes.setdefault(process.pk, ScreenOutcome(process))
         return outcome.row(label.removeprefix('structures__'), crystal.name)
+
+
+def _same_born(first: Any, second: Any) -> bool:
+    """Whether two nodes hold the same Born charges and dielectric tensor; None holds none."""
+    if first is None or second is None:
+        return first is second
+    return all(np.allclose(first.get_array(name), second.get_array(name)) for name in ('born', 'dielectric'))
