@@ -94,7 +94,7 @@ def real_results(
     from aiida_mlfc.runner.run import run_job
 
     folders = {}
-    for task in ('relax', 'force_constants'):
+    for task in ('evaluate', 'relax', 'force_constants'):
         folder = make_job(tmp_path_factory.mktemp(task), {'Si': silicon, 'NaCl': rocksalt}, task)
         assert run_job(folder) == 0
         folders[task] = folder

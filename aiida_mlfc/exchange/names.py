@@ -18,7 +18,7 @@ ARRAYS_FILE = 'arrays.hdf5'
 FORCE_CONSTANTS_FILE = 'force_constants.hdf5'
 PHONOPY_FILE = 'phonopy.yaml'
 
-TASKS = ('relax', 'force_constants', 'phonons')
+TASKS = ('relax', 'force_constants', 'phonons', 'evaluate')
 #: the others need a checkpoint
 TASKS_WITHOUT_POTENTIAL = ('phonons',)
 

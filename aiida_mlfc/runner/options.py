@@ -10,6 +10,14 @@ from aiida_mlfc.exchange.job import JobFileError
 
 
 @dataclass(frozen=True)
+class EvaluateOptions:
+    """Options of ``task: evaluate``."""
+
+    device: str = 'cpu'
+    dtype: str = 'float64'
+
+
+@dataclass(frozen=True)
 class RelaxOptions:
     """Options of ``task: relax``; see :func:`aiida_mlfc.relax`."""
 
@@ -52,7 +60,12 @@ class PhononOptions:
     points_per_segment: int = 41
 
 
-OPTIONS: dict[str, Any] = {'relax': RelaxOptions, 'force_constants': ForceConstantsOptions, 'phonons': PhononOptions}
+OPTIONS: dict[str, Any] = {
+    'evaluate': EvaluateOptions,
+    'relax': RelaxOptions,
+    'force_constants': ForceConstantsOptions,
+    'phonons': PhononOptions,
+}
 
 
 def read_options(task: str, values: dict[str, Any]) -> Any:

@@ -18,10 +18,39 @@ from aiida_mlfc.core.structures.symmetry import spacegroup, symmetrized
 from aiida_mlfc.exchange.arrays import write_arrays
 from aiida_mlfc.exchange.job import structure_arrays, structure_from_arrays
 from aiida_mlfc.exchange.names import ARRAYS_FILE, FORCE_CONSTANTS_FILE, PHONOPY_FILE
-from aiida_mlfc.runner.options import ForceConstantsOptions, PhononOptions, RelaxOptions
+from aiida_mlfc.runner.options import EvaluateOptions, ForceConstantsOptions, PhononOptions, RelaxOptions
 
 #: what a task gives back: content of ``result.json``, and a function that writes the other files
 Outcome = tuple[dict[str, Any], Callable[[Path], None]]
+
+
+def run_evaluate(inputs: dict[str, Any], options: EvaluateOptions, model: Any) -> Outcome:
+    """Energy, forces, stress and the gradients of the energy of one crystal as it is; arrays in ``arrays.hdf5``."""
+    from aiida_mlfc.core.potentials.derivatives.input_gradients import input_gradients
+    from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
+    from aiida_mlfc.core.potentials.validity import check_environment
+
+    atoms = structure_from_arrays(inputs['structure'])
+    graph = build_graph(atoms, model.cutoff, model.species, model.dtype, model.device)
+    check_environment(atoms, model.metadata, model.cutoff)
+    found = input_gradients(model, graph)
+    gradient_positions, stress = (x.cpu().numpy().astype(float) for x in (found.positions, found.stress()[0]))
+    arrays = {
+        'energy': float(found.energy[0]),
+        'forces': -gradient_positions,
+        'stress': stress,
+        'gradient_positions': gradient_positions,
+        'gradient_lattice': found.lattice[0].cpu().numpy().astype(float),
+        'gradient_atom_types': found.atom_types.cpu().numpy().astype(float),
+        'species': np.array(model.species),
+    }
+    data = {
+        'energy': arrays['energy'],
+        'max_force': np.abs(gradient_positions).max(),
+        'stress': stress,
+        'n_atoms': len(atoms),
+    }
+    return data, lambda folder: write_arrays(folder / ARRAYS_FILE, arrays)
 
 
 def run_relax(inputs: dict[str, Any], options: RelaxOptions, model: Any) -> Outcome:
@@ -123,6 +152,7 @@ def run_phonons(inputs: dict[str, Any], options: PhononOptions, model: Any) -> O
 
 
 TASKS: dict[str, Callable[[dict[str, Any], Any, Any], Outcome]] = {
+    'evaluate': run_evaluate,
     'relax': run_relax,
     'force_constants': run_force_constants,
     'phonons': run_phonons,

@@ -9,6 +9,7 @@ from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessHandlerReport, p
 from aiida.orm import CalcJobNode, Dict
 
 from aiida_mlfc.calculations.base import MlfcCalculation
+from aiida_mlfc.calculations.evaluate import EvaluateCalculation
 from aiida_mlfc.calculations.force_constants import ForceConstantsCalculation
 from aiida_mlfc.calculations.phonons import PhononsCalculation
 from aiida_mlfc.calculations.relax import RelaxCalculation
@@ -20,7 +21,7 @@ NAMESPACE = 'mlfc'
 
 
 class RestartWorkChain(BaseRestartWorkChain):
-    """Base of the three below: restarts an interrupted job from what it finished, keeps partial success."""
+    """Base of those below: restarts an interrupted job from what it finished, keeps partial success."""
 
     _process_class = MlfcCalculation
 
@@ -74,6 +75,12 @@ class RestartWorkChain(BaseRestartWorkChain):
             'the rest is continued'
         )
         return ProcessHandlerReport(True, ExitCode())
+
+
+class EvaluateWorkChain(RestartWorkChain):
+    """``mlfc.evaluate`` until done."""
+
+    _process_class = EvaluateCalculation
 
 
 class RelaxWorkChain(RestartWorkChain):

@@ -137,7 +137,7 @@ def test_caching_hash_sees_potential_and_settings(prepare, structures, potential
 
 
 def test_every_calculation_names_a_cache_version():
-    for name in ('mlfc.relax', 'mlfc.force_constants', 'mlfc.phonons'):
+    for name in ('mlfc.evaluate', 'mlfc.relax', 'mlfc.force_constants', 'mlfc.phonons'):
         assert isinstance(CalculationFactory(name).CACHE_VERSION, int)
 
 
@@ -147,3 +147,14 @@ def test_mattersim_keeps_its_suffix(prepare, tmp_path, structures):
     _, info = prepare('mlfc.relax', structures=structures, potential=node)
     assert read_job(tmp_path / 'sandbox').potential == 'potential.pth'
     assert info.local_copy_list == [(node.uuid, 'tiny-random.pth', 'potential.pth')]
+
+
+def test_evaluate(prepare, tmp_path, structures, potential_node, silicon):
+    inputs = {'structures': structures, 'potential': potential_node}
+    _, info = prepare('mlfc.evaluate', parameters=Dict({'dtype': 'float32'}), **inputs)
+    job = read_job(tmp_path / 'sandbox')
+    assert job.task == 'evaluate'
+    assert read_options(job.task, job.options).dtype == 'float32'
+    assert structure_from_arrays(read_input(tmp_path / 'sandbox', 'Si')['structure']) == silicon
+    assert info.local_copy_list == [(potential_node.uuid, 'tiny.safetensors', job.potential)]
+    assert info.retrieve_temporary_list == ['results']

@@ -11,6 +11,9 @@ from aiida.orm import CalcJobNode, FolderData
 from aiida.plugins import CalculationFactory, ParserFactory
 from aiida.plugins.entry_point import format_entry_point_string
 
+from aiida_mlfc.data.evaluation import ARRAYS
+from aiida_mlfc.exchange.arrays import read_arrays, write_arrays
+
 GOOD_STDERR = 'mlfc-run: force_constants, 2 structures, 0 done already\n[1/2] Si ok 0.1 s, 0 s to go\n'
 
 
@@ -241,3 +244,32 @@ def test_other_atoms_in_the_relaxed_structure(folder, parse):
     _, process = parse(path, 'relax')
     assert process.exit_status == code('ERROR_OUTPUT_RESULTS_UNREADABLE', 'relax')
     assert 'other atoms' in process.exit_message
+
+
+def test_evaluate(folder, parse):
+    path = folder('evaluate')
+    outputs, process = parse(path, 'evaluate')
+    assert process.exit_status == 0
+    for key in ('Si', 'NaCl'):
+        node = outputs['output_evaluations'][key].store()
+        assert node.label == key
+        stored = read_arrays(path / 'results' / key / 'arrays.hdf5')
+        assert set(node.get_arraynames()) == set(ARRAYS) == set(stored)
+        for name in ARRAYS:
+            np.testing.assert_array_equal(node.get_array(name), stored[name])
+        assert node.get_array('gradient_atom_types').shape == (2, 4)
+        assert node.base.attributes.get('units')['stress'] == 'GPa'
+        assert outputs['output_parameters'][key]['energy'] == node.get_array('energy')
+
+
+@pytest.mark.parametrize('change', [
+    {'forces': np.zeros((3, 3))}, {'gradient_atom_types': np.zeros((2, 3))}, {'stress': np.full((3, 3), np.nan)},
+    {'energy': np.zeros(1)}, {'species': 11}, {'gradient_lattice': None},
+], ids=lambda change: next(iter(change)))  # fmt: skip
+def test_evaluate_with_damaged_arrays(folder, parse, change):
+    path = folder('evaluate')
+    file = path / 'results' / 'Si' / 'arrays.hdf5'
+    write_arrays(file, read_arrays(file) | change)
+    _, process = parse(path, 'evaluate')
+    assert process.exit_status == code('ERROR_OUTPUT_RESULTS_UNREADABLE', 'evaluate')
+    assert next(iter(change)) in process.exit_message

@@ -84,7 +84,9 @@ def _read(path: Path) -> dict[str, Any]:
     except CheckpointError as error:
         raise CheckpointError(f'path: {path}: {error}') from error
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
+        # Not by its name: torch takes a file that is called .safetensors for one.
+        with open(path, 'rb') as stream:
+            checkpoint: dict[str, Any] = torch.load(stream, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).split('Please file an issue')[0].strip()
         raise CheckpointError(

@@ -1,0 +1,45 @@
+"""What ``mlfc.evaluate`` leaves of one structure: arrays with fixed names, shapes and units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from aiida.orm import ArrayData
+
+#: unit and axes of each array; atoms in the order of the sites of the structure, species in that of ``species``
+ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
+    'species': ('atomic number', ('species',)),
+    'energy': ('eV', ()),
+    'forces': ('eV/Å', ('atom', 'xyz')),
+    'stress': ('GPa', ('xyz', 'xyz')),
+    'gradient_positions': ('eV/Å', ('atom', 'xyz')),
+    'gradient_lattice': ('eV/Å', ('lattice vector', 'xyz')),
+    'gradient_atom_types': ('eV', ('atom', 'species')),
+}
+#: attribute of the node in which the units are kept
+KEY_UNITS = 'units'
+
+
+def evaluation_node(arrays: dict[str, Any], n_atoms: int) -> ArrayData:
+    """An unstored ArrayData.
+
+    ``stress`` is (1/V) dE/dε, tensile positive; ``forces`` are minus ``gradient_positions``; ``gradient_lattice`` is
+    taken at fixed Cartesian positions of the given images, ``gradient_atom_types`` in the soft species weights of the
+    model, not normalised. MatterSim has a species 0, which stands for no element.
+
+    :param arrays: all of :data:`ARRAYS`.
+    :param n_atoms: of the structure.
+    :raises ValueError: if one has another shape, or holds what is not a finite number.
+    :raises KeyError: if one is missing.
+    """
+    sizes = {'atom': n_atoms, 'xyz': 3, 'lattice vector': 3, 'species': len(np.atleast_1d(arrays['species']))}
+    node = ArrayData()
+    for name, (_, axes) in ARRAYS.items():
+        array = np.asarray(arrays[name])
+        shape = tuple(sizes[axis] for axis in axes)
+        if array.shape != shape or not np.isfinite(array).all():
+            raise ValueError(f'{name}: got shape {array.shape}, wanted {shape} and finite numbers')
+        node.set_array(name, array)
+    node.base.attributes.set(KEY_UNITS, {name: unit for name, (unit, _) in ARRAYS.items()})
+    return node
