@@ -3,8 +3,9 @@
     python workflows/train_dx_demo.py --references FOLDER --output FOLDER [--threads N]
 
 FOLDER holds one sub-folder a force set (``configs.extxyz.xz``, ``meta.json``, ``phonopy_params.yaml``). Every second
-configuration is learned from; the others are held back and give the errors in the card. Two stages: all materials
-alike, then the ones that lag with more emphasis. Stop it at any time: the same command continues.
+configuration is learned from; the others are held back and give the errors in the card. Three stages: all materials
+alike, then the ones that lag with more emphasis, then quartz above all. Stop it at any time: the same command
+continues.
 """
 
 from __future__ import annotations
@@ -56,12 +57,23 @@ STAGES = (
         learning_rate=2e-3,
         emphasis={'SiO2_222_rd_symfc': 6.0, 'SnO2_222_rd_symfc': 3.0, 'Si_PBEsol_fc3': 3.0, 'AlN_rd_442_pbesol': 2.0},
     ),
+    Recipe(
+        seed=2,
+        n_steps=1500,
+        learning_rate=1.5e-3,
+        full=0.3,
+        full_weight=0.3,
+        emphasis={'SiO2_222_rd_symfc': 4.0, 'SnO2_222_rd_symfc': 2.0, 'Si_PBEsol_fc3': 2.0},
+        draws={'SiO2_222_rd_symfc': 3},
+    ),
 )
 
-#: in the second stage quartz is also shown wave vectors off its 2x2x2 mesh: the first left an imaginary mode there
+_QUARTZ_QPOINTS = [(1 / 3, 1 / 3, 0.0), (1 / 3, 0.0, 0.0), (1 / 3, 1 / 3, 0.5)]
+#: after the first stage quartz is also shown wave vectors off its 2x2x2 mesh: the first left an imaginary mode there
 EXTRA_QPOINTS: tuple[dict[str, list[tuple[float, float, float]]], ...] = (
     {},
-    {'SiO2_222_rd_symfc': [(1 / 3, 1 / 3, 0.0), (1 / 3, 0.0, 0.0), (1 / 3, 1 / 3, 0.5)]},
+    {'SiO2_222_rd_symfc': _QUARTZ_QPOINTS},
+    {'SiO2_222_rd_symfc': _QUARTZ_QPOINTS},
 )
 
 

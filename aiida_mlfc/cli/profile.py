@@ -124,6 +124,16 @@ class Daemon:
         self.client = get_daemon_client()
         self.started = False
 
+    def is_alive(self) -> bool:
+        """Whether the daemon answers; a PID file that a killed daemon or a reboot left behind does not count."""
+        from aiida.engine.daemon.client import DaemonException
+
+        try:
+            self.client.get_status()
+        except DaemonException:
+            return False
+        return True
+
     def start(self) -> None:
         """Start one worker unless the daemon runs.
 
@@ -132,7 +142,7 @@ class Daemon:
         from aiida.common.exceptions import ConfigurationError
         from aiida.engine.daemon.client import DaemonException
 
-        if self.client.is_daemon_running:
+        if self.is_alive():
             return
         try:
             self.client.start_daemon(number_workers=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ _STEPS = {
 }
 #: s
 POLL_INTERVAL = 1.0
+#: asking the daemon costs a tenth of a second
+POLLS_BETWEEN_CHECKS = 15
 
 
 def _finished_crystals(job: Any) -> int:
@@ -30,17 +33,20 @@ def _finished_crystals(job: Any) -> int:
     return sum(1 for path in results.iterdir() if not path.name.startswith('.')) if results.is_dir() else 0
 
 
-def watch(processes: list[Any], n_crystals: int) -> None:
+def watch(processes: list[Any], n_crystals: int, is_alive: Callable[[], bool]) -> None:
     """Show progress on stderr until all processes ended.
 
     :param processes: nodes of screens that were submitted.
     :param n_crystals: crystals in all of them.
+    :param is_alive: whether somebody works on them; asked now and then.
+    :raises RuntimeError: if nobody does any more.
     """
     from aiida.orm import CalcJobNode
 
     columns = (TextColumn('{task.description:16}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=False) as bar:
         tasks = {label: bar.add_task(text, total=n_crystals, start=False) for label, text in _STEPS.items()}
+        polls = 0
         while True:
             ended = all(process.is_terminated for process in processes)
             counts = dict.fromkeys(_STEPS, 0)
@@ -53,4 +59,7 @@ def watch(processes: list[Any], n_crystals: int) -> None:
                 bar.update(tasks[label], completed=min(count, n_crystals))
             if ended:
                 return
+            polls += 1
+            if polls % POLLS_BETWEEN_CHECKS == 0 and not is_alive():
+                raise RuntimeError('the daemon stopped; the same command starts it again and goes on')
             time.sleep(POLL_INTERVAL)

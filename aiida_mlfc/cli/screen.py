@@ -20,6 +20,12 @@ import click
 @click.option('--relax-cell', is_flag=True, help='Relax the cell too; needs a potential trained on stress.')
 @click.option('--nac/--no-nac', default=True, show_default=True, help='Use Born charges in NAME.BORN beside NAME.cif.')
 @click.option('--code', 'code_label', default=None, help='Code label; by default mlfc-run on this machine.')
+@click.option(
+    '--options',
+    'options_file',
+    type=click.File(),
+    help='YAML with metadata.options of the jobs: resources, queue_name, max_wallclock_seconds, ...',
+)
 @click.option('--shard-size', type=click.IntRange(min=1), default=50, show_default=True, help='Crystals in one job.')
 @click.option('--foreground', is_flag=True, help='Run in this process, without the daemon.')
 @click.option('--json', 'as_json', is_flag=True, help='Print the rows as JSON instead of a table.')
@@ -38,7 +44,7 @@ def command(ctx: click.Context, **arguments: Any) -> None:
     """
     from aiida_mlfc.cli.profile import load_or_create_profile
     from aiida_mlfc.cli.screening import Screening
-    from aiida_mlfc.core.checkpoint_files import CheckpointError
+    from aiida_mlfc.core.checkpoint_header import CheckpointError
     from aiida_mlfc.reports.rows import rows_to_json, write_rows
     from aiida_mlfc.reports.table import print_table
 
@@ -57,7 +63,9 @@ def command(ctx: click.Context, **arguments: Any) -> None:
         )
     except (CheckpointError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    screening.run(arguments['code_label'], arguments['shard_size'], arguments['foreground'])
+    screening.run(
+        arguments['code_label'], arguments['shard_size'], arguments['foreground'], _options(arguments['options_file'])
+    )
     rows = screening.rows()
     if arguments['output']:
         write_rows(arguments['output'], rows)
@@ -73,3 +81,21 @@ def command(ctx: click.Context, **arguments: Any) -> None:
     )
     unexpected = [row for row in failed if row['name'] not in screening.unusable]
     sys.exit(1 if unexpected or (failed and not arguments['allow_failures']) else 0)
+
+
+def _options(handle: Any) -> dict[str, Any] | None:
+    """Job options from a YAML file.
+
+    :raises click.BadParameter: if it holds no mapping.
+    """
+    if handle is None:
+        return None
+    import yaml
+
+    try:
+        content = yaml.safe_load(handle)
+    except yaml.YAMLError as error:
+        raise click.BadParameter(f'{handle.name} is no YAML: {error}', param_hint='--options') from error
+    if not isinstance(content, dict):
+        raise click.BadParameter(f'{handle.name} holds no mapping', param_hint='--options')
+    return content
