@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import spglib
 from ase import Atoms
@@ -13,12 +16,20 @@ def _cell(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array(atoms.cell), atoms.get_scaled_positions(), atoms.numbers
 
 
+def _or_none(ask: Callable[..., Any], atoms: Atoms, **keywords: Any) -> Any:
+    """spglib's answer; None if it finds nothing, which it says by an exception as soon as phonopy is imported."""
+    try:
+        return ask(_cell(atoms), **keywords)
+    except getattr(spglib, 'SpglibError', ()):
+        return None
+
+
 def spacegroup(atoms: Atoms, symprec: float = 1e-5) -> str:
     """International symbol and number, ``Fm-3m (225)``.
 
     :raises StructureError: if spglib finds no space group.
     """
-    dataset = spglib.get_symmetry_dataset(_cell(atoms), symprec=symprec)
+    dataset = _or_none(spglib.get_symmetry_dataset, atoms, symprec=symprec)
     if dataset is None:
         raise StructureError(f'spglib finds no space group at symprec {symprec} Å: is the structure broken?')
     return f'{dataset.international} ({dataset.number})'
@@ -41,7 +52,7 @@ def primitive_cell(atoms: Atoms, symprec: float = 1e-5) -> Atoms:
 
     :raises StructureError: if spglib finds none.
     """
-    found = spglib.standardize_cell(_cell(atoms), to_primitive=True, no_idealize=True, symprec=symprec)
+    found = _or_none(spglib.standardize_cell, atoms, to_primitive=True, no_idealize=True, symprec=symprec)
     if found is None:
         raise StructureError(f'spglib finds no primitive cell at symprec {symprec} Å')
     cell, scaled, numbers = found

@@ -59,7 +59,11 @@ def test_space_groups():
     assert spacegroup(moved, 1e-2) == 'Fd-3m (227)'
 
 
-def test_no_space_group_is_an_error():
+@pytest.mark.parametrize('old', [True, False])
+@pytest.mark.filterwarnings('ignore:Set OLD_ERROR_HANDLING')
+def test_no_space_group_is_an_error(monkeypatch, old):
+    """spglib returns None, or raises: phonopy switches that for the whole process when it is imported."""
+    monkeypatch.setattr('spglib.error.OLD_ERROR_HANDLING', old)
     broken = Atoms('Si2', scaled_positions=[[0, 0, 0], [0, 0, 0]], cell=np.eye(3) * 4, pbc=True)
     with pytest.raises(StructureError, match='spglib finds no'):
         spacegroup(broken)
