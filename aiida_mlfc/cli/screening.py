@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,14 @@ class Screening:
         }
         return same, running
 
-    def run(self, code_label: str | None, shard_size: int, foreground: bool) -> None:
-        """Compute what no earlier screen with the same settings has."""
+    def run(
+        self, code_label: str | None, shard_size: int, foreground: bool, options: dict[str, Any] | None = None
+    ) -> None:
+        """Compute what no earlier screen with the same settings has.
+
+        :param options: ``metadata.options`` of the jobs.
+        """
+        launch = partial(self._launch, code_label=code_label, shard_size=shard_size, options=options)
         found, running = self._earlier()
         under_way = {str(node.uuid) for process in running for node in dict(process.inputs.structures).values()}
         pending = {sha: node for sha, node in self.nodes.items() if sha not in found and node.uuid not in under_way}
@@ -113,20 +120,29 @@ class Screening:
             return
         if foreground or not has_broker():
             if pending:
-                self._launch(pending, code_label, shard_size, run_here=True)
+                launch(pending, run_here=True)
             return
         daemon = Daemon()
         daemon.start()
-        waiting = running + ([self._launch(pending, code_label, shard_size, run_here=False)] if pending else [])
+        waiting = running + ([launch(pending, run_here=False)] if pending else [])
         try:
-            watch(waiting, sum(len(dict(process.inputs.structures)) for process in waiting))
+            watch(waiting, sum(len(dict(process.inputs.structures)) for process in waiting), daemon.is_alive)
+        except RuntimeError as error:
+            raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
             raise click.ClickException(
                 'stopped watching; the computation goes on while the daemon runs. The same command picks it up again'
             ) from None
         daemon.stop()
 
-    def _launch(self, pending: dict[str, Any], code_label: str | None, shard_size: int, run_here: bool) -> Any:
+    def _launch(
+        self,
+        pending: dict[str, Any],
+        code_label: str | None,
+        shard_size: int,
+        options: dict[str, Any] | None,
+        run_here: bool,
+    ) -> Any:
         """Run or submit a screen of the pending crystals."""
         from aiida.engine import run_get_node, submit
 
@@ -140,6 +156,7 @@ class Screening:
             self.potential,
             self.protocol,
             self.overrides,
+            options,
             relax=self.relax,
             nac_params={keys[sha]: node for sha, node in self.born.items() if sha in keys},
         )

@@ -228,12 +228,13 @@ def test_killed_at_any_moment(tmp_path, make_job, silicon, rocksalt):
 
     broken = make_job(tmp_path / 'broken', crystals, supercell_matrix=[3, 3, 3])
     seen: dict[str, tuple[int, int]] = {}
+    interrupted = []
     for signum in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
         process = start(broken)
         for line in process.stderr:
             if line.startswith('['):
                 break
-        time.sleep(random.uniform(0, 0.4))
+        time.sleep(random.uniform(0, 0.15))
         process.send_signal(signum)
         errors = process.stderr.read()
         process.wait(timeout=60)
@@ -241,10 +242,13 @@ def test_killed_at_any_moment(tmp_path, make_job, silicon, rocksalt):
         now = stamps(broken)
         assert seen.items() < now.items()
         seen = now
-        if len(seen) < len(crystals):
-            assert process.returncode == (143 if signum == signal.SIGTERM else -signum)
-            assert not (broken / 'results.json').exists()
-            assert ('stopped by SIGTERM' in errors) == (signum == signal.SIGTERM)
+        if len(seen) == len(crystals):
+            break
+        interrupted.append(signum)
+        assert process.returncode == (143 if signum == signal.SIGTERM else -signum)
+        assert not (broken / 'results.json').exists()
+        assert ('stopped by SIGTERM' in errors) == (signum == signal.SIGTERM)
+    assert interrupted
     assert len(run_to_the_end(broken)) == len(crystals) - len(seen)
     final = stamps(broken)
     assert seen.items() <= final.items()

@@ -113,7 +113,7 @@ kill -9 $pid
 def test_interrupted_job_is_continued_not_repeated(
     mlfc_code, aiida_code_installed, make_structure, force_constants_inputs, tmp_path
 ):
-    """A job whose node dies after the first result: the next starts from there, and all outputs are there at the end."""
+    """A job whose node dies after the first result: the next starts from there and does the rest."""
     program = tmp_path / 'flaky'
     program.write_text(FLAKY.format(mark=tmp_path / 'mark', program=mlfc_code.filepath_executable))
     program.chmod(0o755)
