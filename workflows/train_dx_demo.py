@@ -59,7 +59,7 @@ STAGES = (
     ),
     Recipe(
         seed=2,
-        n_steps=1500,
+        n_steps=1000,
         learning_rate=1.5e-3,
         full=0.3,
         full_weight=0.3,
