@@ -1,5 +1,7 @@
 """Exact force constants against phonopy's finite displacements with the same potential, same supercell, same run.
 
+Energy and forces of MatterSim against the official package, where that is installed (``mattersim_forces.py``).
+
     python examples/benchmarks/run.py [--case NAME]
 
 Writes ``.bench/results.json``: rows ``{case, quantity, ours, peer, peer_value, ratio, accuracy}``, ratio = ours / peer.
@@ -17,6 +19,9 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from ase.io import read
+from mattersim_forces import CASES as MATTERSIM_CASES
+from mattersim_forces import rows as mattersim_rows
+from mattersim_forces import why_not
 from phonopy import Phonopy
 
 from aiida_mlfc import compute_force_constants, load_potential
@@ -46,14 +51,33 @@ def finite_displacements(crystal: Atoms, supercell: list[int], calculator: Poten
     return np.array(phonon.force_constants)
 
 
+def mattersim(name: str) -> list[dict[str, Any]]:
+    """Rows of a MatterSim case; none, and the reason on the screen, where the peer is absent."""
+    if reason := why_not():
+        print(f'{name:18} {reason}')
+        return []
+    found = list(mattersim_rows(name))
+    for row in found:
+        show(row)
+    return found
+
+
+def show(row: dict[str, Any]) -> None:
+    """One line."""
+    print('{case:18} ours {ours:6.3f} s  peer {peer_value:6.3f} s  ratio {ratio:5.2f}  {accuracy}'.format(**row))
+
+
 def main() -> None:
     """Run the cases, print and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--case', choices=sorted(CASES))
+    parser.add_argument('--case', choices=sorted({**CASES, **MATTERSIM_CASES}))
     chosen = parser.parse_args().case
     potential = load_potential('dx-demo')
     rows = []
-    for name in [chosen] if chosen else CASES:
+    for name in [chosen] if chosen else [*CASES, *MATTERSIM_CASES]:
+        if name in MATTERSIM_CASES:
+            rows += mattersim(name)
+            continue
         make, supercell = CASES[name]
         crystal = make()
         # once unmeasured, so that neither side pays for first-call set-up
@@ -76,9 +100,7 @@ def main() -> None:
                 'accuracy': f'peer differs from exact by {accuracy:.1e} relative',
             }
         )
-        print(
-            '{case:10} ours {ours:6.2f} s  peer {peer_value:6.2f} s  ratio {ratio:5.2f}  {accuracy}'.format(**rows[-1])
-        )
+        show(rows[-1])
     output = Path('.bench')
     output.mkdir(exist_ok=True)
     (output / 'results.json').write_text(json.dumps(rows, indent=2) + '\n')
