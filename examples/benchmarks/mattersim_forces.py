@@ -109,7 +109,7 @@ def rows(name: str) -> Iterator[dict[str, Any]]:
     peer_seconds, *seconds = measured([lambda f=f: f(structures) for f in (peer, single_precision, double)])
     exact = double(structures)
     errors = [max_difference(answer(structures), exact) for answer in (single_precision, peer)]
-    accuracy = f'from our float64 differ forces of ours in float32 by {errors[0]:.1e}, of the peer by {errors[1]:.1e} eV/Å'
+    accuracy = f'forces differ from our float64 by {errors[0]:.1e} (ours, float32) and {errors[1]:.1e} eV/Å (peer)'
     for dtype, spent in zip(('float32', 'float64'), seconds, strict=True):
         yield {
             'case': name,
