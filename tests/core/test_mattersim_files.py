@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 import torch
+from ase import Atoms
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,8 +17,10 @@ from aiida_mlfc.core.checkpoint_files import published_names, read_header, resol
 from aiida_mlfc.core.checkpoint_header import CheckpointError, sha256_of
 from aiida_mlfc.core.mattersim_download import CACHE_VARIABLE, CHECKPOINT_VARIABLE, URL_VARIABLE
 from aiida_mlfc.core.mattersim_files import LARGEST_PICKLE, read_pickle
+from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.registry import load_potential
 from aiida_mlfc.core.potentials.validity import check_stress_labels
+from aiida_mlfc.core.structures.checks import UnknownSpeciesError
 
 from .potentials.mattersim.reference_values import TINY, TOY
 
@@ -229,3 +232,11 @@ def test_names(tmp_path, monkeypatch):
         load_potential('mattersim')
     monkeypatch.chdir(folder)
     assert resolve('mattersim-v1.0.0-1M.pth').resolve() == folder / 'mattersim-v1.0.0-1M.pth'
+
+
+def test_elements_it_does_not_know():
+    """Named as elements: the column 0 of its types is none."""
+    atoms = Atoms('Am', cell=[4, 4, 4], pbc=True)
+    model = load_potential(TINY)
+    with pytest.raises(UnknownSpeciesError, match=r'does not know Am; it was trained on H He .* Pu\.'):
+        build_graph(atoms, model.cutoff, model.species)

@@ -18,7 +18,7 @@ Method = Literal['autograd', 'finite_difference', 'gauss_newton', 'unknown']
 class Quality:
     """What was measured about a set of force constants, before any correction.
 
-    :param method: ``autograd``, ``finite_difference``, ``gauss_newton``, or ``unknown`` where another program made them.
+    :param method: ``autograd``, ``finite_difference``, ``gauss_newton``, or ``unknown`` if another program did.
     :param permutation_asymmetry: max |Φ_ij,αβ - Φ_ji,βα| after symmetry expansion, eV/Å².
     :param acoustic_sum_residual: max over i, α, β of |Σ_j Φ_ij,αβ|, eV/Å².
     :param max_residual_force: largest force component on the undisplaced crystal, eV/Å.

@@ -34,7 +34,8 @@ def check_species(numbers: np.ndarray, species: Sequence[int]) -> None:
     unknown = sorted({int(z) for z in numbers} - {int(z) for z in species})
     if unknown:
         got = ', '.join(chemical_symbols[z] if z < len(chemical_symbols) else f'Z={z}' for z in unknown)
-        known = ' '.join(chemical_symbols[z] for z in sorted(species))
+        # MatterSim has a column 0, which stands for no element
+        known = ' '.join(chemical_symbols[z] for z in sorted(species) if z)
         raise UnknownSpeciesError(
             f'the potential does not know {got}; it was trained on {known}. Use a potential that knows these elements.'
         )
