@@ -52,8 +52,8 @@ class Screening:
         self.crystals = list(read_crystals(paths))
         if not self.crystals:
             raise ValueError(f'found no structure in {", ".join(map(str, paths))}')
-        #: rows of crystals that cannot be computed at all, by position
-        self._refused: dict[int, Row] = {}
+        #: rows of files that cannot be used with this potential, by position
+        self.refused: dict[int, Row] = {}
         self.born: dict[str, Any] = {}
         self.sha256s: dict[int, str] = {}
         for k, crystal in enumerate(self.crystals):
@@ -62,18 +62,13 @@ class Screening:
         self.nodes = structure_nodes([(c.name, c.atoms, str(c.path.resolve())) for k, c in self._good()])
         self.n_reused = 0
 
-    @property
-    def unusable(self) -> set[str]:
-        """Names of crystals whose files cannot be used with this potential."""
-        return {row['name'] for row in self._refused.values()}
-
     def _good(self) -> list[tuple[int, Any]]:
         return [(k, crystal) for k, crystal in enumerate(self.crystals) if k in self.sha256s]
 
     def _take(self, k: int, crystal: Crystal) -> None:
         """Accept a crystal, or write its row now."""
         if crystal.atoms is None:
-            self._refused[k] = failed_row(crystal.name, crystal.error)
+            self.refused[k] = failed_row(crystal.name, crystal.error)
             return
         formula = reduced_formula(crystal.atoms)
         try:
@@ -83,7 +78,7 @@ class Screening:
                 symprec = 1e-4
                 self.born[sha256] = read_born(crystal.born, crystal.atoms, symprec)
         except (UnknownSpeciesError, ValueError) as error:
-            self._refused[k] = failed_row(
+            self.refused[k] = failed_row(
                 crystal.name,
                 str(error),
                 formula=formula,
@@ -173,8 +168,8 @@ class Screening:
         rows = []
         outcomes: dict[int, ScreenOutcome] = {}
         for k, crystal in enumerate(self.crystals):
-            if k in self._refused:
-                rows.append(self._refused[k])
+            if k in self.refused:
+                rows.append(self.refused[k])
             elif self.sha256s[k] in found:
                 outcome, key = found[self.sha256s[k]]
                 rows.append(outcome.row(key, crystal.name))

@@ -30,21 +30,22 @@ class MlfcParser(Parser):
         if temporary is None or not (Path(temporary) / 'results').is_dir():
             return codes.ERROR_OUTPUT_RESULTS_MISSING
         folder = Path(temporary)
+        finished = SUMMARY_FILE in self.retrieved.base.repository.list_object_names()
         rows: dict[str, Any] = {}
+        try:
+            # Before anything is attached: numbers of another potential must not become nodes.
+            if finished and (wrong := self._wrong_potential()):
+                return codes.ERROR_WRONG_POTENTIAL.format(**wrong)
+        except (ValueError, AttributeError) as error:
+            return codes.ERROR_OUTPUT_RESULTS_UNREADABLE.format(reason=f'{SUMMARY_FILE}: {error}')
         try:
             for key, result in self._results(folder, keys):
                 rows[key] = self._row(folder, key, result)
         except (ResultError, OSError, KeyError, ValueError, TypeError) as error:
             return codes.ERROR_OUTPUT_RESULTS_UNREADABLE.format(reason=f'{type(error).__name__}: {error}')
         self.out('output_parameters', Dict(plain(rows)))
-        if len(rows) < len(keys) or SUMMARY_FILE not in self.retrieved.base.repository.list_object_names():
+        if len(rows) < len(keys) or not finished:
             return codes.ERROR_OUTPUT_RESULTS_INCOMPLETE.format(n_done=len(rows), n_all=len(keys))
-        try:
-            wrong = self._wrong_potential()
-        except (ValueError, AttributeError) as error:
-            return codes.ERROR_OUTPUT_RESULTS_UNREADABLE.format(reason=f'{SUMMARY_FILE}: {error}')
-        if wrong:
-            return codes.ERROR_WRONG_POTENTIAL.format(**wrong)
         failed = sorted(key for key, row in rows.items() if row['status'] == 'failed')
         return codes.ERROR_SOME_STRUCTURES_FAILED.format(keys=', '.join(failed)) if failed else None
 
