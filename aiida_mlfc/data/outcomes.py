@@ -82,15 +82,20 @@ class ScreenOutcome:
         if BANDS not in nodes:
             return failed_row(name, self._own_error(key) or self._why_nothing(), **known)
         force_constants = nodes[FORCE_CONSTANTS]
-        return finished_row(
+        row = finished_row(
             name,
             phonon_record(nodes),
             Quality(**force_constants.base.attributes.get(KEY_QUALITY)),
             supercell_matrix=[[round(x) for x in line] for line in force_constants.supercell_matrix],
-            seconds=sum(row['seconds'] for row in self._parameters.get(key, [])),
+            seconds=sum(step['seconds'] for step in self._parameters.get(key, [])),
             force_constants_uuid=force_constants.uuid,
             **known,
         )
+        # What the card admits about a material is said wherever its numbers are shown.
+        problem = self.potential.card.get('known problems', {}).get(known['formula'])
+        if problem:
+            row['warnings'] = [*row['warnings'], f'{self.potential.name} on {known["formula"]}: {problem}']
+        return row
 
     def _why_nothing(self) -> str:
         """For a crystal that no job reported on: what ended the process."""

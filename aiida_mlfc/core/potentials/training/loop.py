@@ -68,7 +68,7 @@ class Batch:
 
 
 def draw_batch(materials: list[Material], recipe: Recipe, rng: np.random.Generator, model: EnergyModel) -> Batch:
-    """Random folded cells of every material, some undisplaced primitive cells, perhaps one DFT supercell."""
+    """One random folded cell of every material, some undisplaced primitive cells, perhaps one DFT supercell."""
     graphs: list[AtomGraph] = []
     forces: list[Tensor] = []
     factors: list[Tensor] = []
@@ -85,12 +85,7 @@ def draw_batch(materials: list[Material], recipe: Recipe, rng: np.random.Generat
         forces.append(torch.zeros_like(graph.positions))
         factors.append(torch.full_like(graph.positions, emphasis[k] / materials[k].force_scale))
     shares = np.array([recipe.white, recipe.half, recipe.full])
-    drawn = [
-        (material, factor)
-        for material, factor in zip(materials, emphasis, strict=True)
-        for _ in range(recipe.draws.get(material.name, 1))
-    ]
-    for material, factor_of_material in drawn:
+    for material, factor_of_material in zip(materials, emphasis, strict=True):
         cell = material.cells[rng.integers(len(material.cells))]
         kind = ('white', 'half', 'full')[rng.choice(3, p=shares / shares.sum())]
         u, force, factor = cell.draw(kind, rng)

@@ -36,8 +36,6 @@ class Recipe:
     stress_weight: float = 2e-3
     #: factors on the squared residuals of materials, by name; 1 for those not named
     emphasis: dict[str, float] = field(default_factory=dict)
-    #: harmonic cells drawn in each step, by name of the material; 1 for those not named
-    draws: dict[str, int] = field(default_factory=dict)
     #: seconds between checkpoints
     checkpoint_interval: float = 300.0
 
