@@ -51,29 +51,30 @@ def dynamical_matrices(
     one_hot_types(atoms.numbers, model.species)
     check_environment(atoms, model.metadata, model.cutoff)
     graph = build_graph(atoms, model.cutoff, model.species, model.dtype, model.device)
-    phi = _hermitian(bloch_force_constants(model, graph, qpoints, max_memory, progress), model.dtype)
+    phi = bloch_force_constants(model, graph, qpoints, max_memory, progress)
+    _check_hermitian(phi, model.dtype)
     masses = (structure if isinstance(structure, PhonopyAtoms) else to_phonopy(structure)).masses
     # Not wrapped: the cells that S counts are those of the positions as they stand.
     phases = np.exp(2j * np.pi * qpoints @ atoms.get_scaled_positions(wrap=False).T) / np.sqrt(masses)
     phases = phases.repeat(3, axis=1)
-    return phases.conj()[:, :, None] * phi * phases[:, None, :] if len(qpoints) else phi
+    matrices = phases.conj()[:, :, None] * phi * phases[:, None, :]
+    return (matrices + matrices.conj().transpose(0, 2, 1)) / 2
 
 
-def _hermitian(phi: np.ndarray, dtype: torch.dtype) -> np.ndarray:
-    """The Hermitian part; what it leaves out must be rounding.
+def _check_hermitian(phi: np.ndarray, dtype: torch.dtype) -> None:
+    """The part that is not Hermitian must be rounding.
 
     :param phi: shape ``(n_q, 3 n_atoms, 3 n_atoms)``, complex.
     :param dtype: floating type that the elements were computed in.
     """
-    adjoint = phi.conj().transpose(0, 2, 1)
-    residual, scale = np.abs(phi - adjoint).max(initial=0), np.abs(phi).max(initial=0)
-    limit = np.sqrt(torch.finfo(dtype).eps) * scale
+    residual = np.abs(phi - phi.conj().transpose(0, 2, 1)).max(initial=0)
+    limit = np.sqrt(torch.finfo(dtype).eps) * np.abs(phi).max(initial=0)
+    # Written so that NaN fails, too.
     if not residual <= limit:
         raise RuntimeError(
             f'force constants at q: not Hermitian by {residual:.2e} eV/Å², wanted at most {limit:.2e} (rounding): '
             'the second derivatives of the potential do not belong to one energy'
         )
-    return (phi + adjoint) / 2
 
 
 def frequencies(matrices: np.ndarray) -> np.ndarray:
