@@ -11,9 +11,10 @@ _PUBLIC = {
     'load_potential': 'aiida_mlfc.core.potentials.registry',
     'relax': 'aiida_mlfc.core.potentials.relaxation.relax',
     'compute_force_constants': 'aiida_mlfc.runner.force_constants',
+    'dynamical_matrices': 'aiida_mlfc.runner.dynamical_matrices',
     'analyse': 'aiida_mlfc.core.phonons.analysis',
 }
-__all__ = ['analyse', 'compute_force_constants', 'load_potential', 'relax']
+__all__ = ['analyse', 'compute_force_constants', 'dynamical_matrices', 'load_potential', 'relax']
 
 
 def __getattr__(name: str) -> Any:
