@@ -15,6 +15,7 @@ from aiida_mlfc.data.crystals import EXTRA_SOURCE
 from aiida_mlfc.data.force_constants import KEY_QUALITY
 from aiida_mlfc.data.phonons import BANDS, OUTPUTS, phonon_record
 from aiida_mlfc.data.potential import PotentialData
+from aiida_mlfc.data.potential_card import card_warnings
 from aiida_mlfc.reports.rows import Row, failed_row, finished_row
 
 FORCE_CONSTANTS = 'output_force_constants'
@@ -91,10 +92,7 @@ class ScreenOutcome:
             force_constants_uuid=force_constants.uuid,
             **known,
         )
-        # What the card admits about a material is said wherever its numbers are shown.
-        problem = self.potential.card.get('known problems', {}).get(known['formula'])
-        if problem:
-            row['warnings'] = [*row['warnings'], f'{self.potential.name} on {known["formula"]}: {problem}']
+        row['warnings'] = [*row['warnings'], *card_warnings(self.potential.card, known['formula'], known['spacegroup'])]
         return row
 
     def _why_nothing(self) -> str:
