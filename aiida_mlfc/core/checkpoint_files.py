@@ -7,9 +7,9 @@ Official MatterSim checkpoints are zip archives; see ``mattersim_files``.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from aiida_mlfc.core import bounded_json
 from aiida_mlfc.core.checkpoint_header import CheckpointError, CheckpointHeader
 from aiida_mlfc.core.mattersim_download import RELEASES, default_checkpoint, fetch
 from aiida_mlfc.core.mattersim_files import is_zip, read_mattersim_header
@@ -70,7 +70,7 @@ def read_header(path: Path | str) -> CheckpointHeader:
             length = int.from_bytes(handle.read(8), 'little')
             if not 2 <= length <= LARGEST_HEADER:
                 raise CheckpointError(f'{path.name} is not a safetensors file')
-            header = json.loads(handle.read(length)).get('__metadata__')
+            header = bounded_json.loads(handle.read(length)).get('__metadata__')
         if not isinstance(header, dict) or FORMAT_KEY not in header:
             raise CheckpointError(f'{path.name} is a safetensors file, but not one written by this package')
         if int(header[FORMAT_KEY]) > FORMAT_VERSION:
@@ -78,7 +78,7 @@ def read_header(path: Path | str) -> CheckpointHeader:
                 f'{path.name} has format {header[FORMAT_KEY]}, this version reads up to {FORMAT_VERSION}: '
                 'update the package'
             )
-        found = CheckpointHeader(header['architecture'], json.loads(header['config']), json.loads(header['card']))
+        found = CheckpointHeader(header['architecture'], bounded_json.loads(header['config']), bounded_json.loads(header['card']))
         if not (isinstance(found.config, dict) and isinstance(found.card, dict) and found.species and found.cutoff > 0):
             raise ValueError('settings and card are to be mappings, with species and a cutoff above zero')
         return found

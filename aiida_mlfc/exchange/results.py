@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from aiida_mlfc.core import bounded_json
 from aiida_mlfc.exchange.names import RESULT_FILE, RESULTS, SCHEMA_VERSION, SUMMARY_FILE, check_key
 
 
@@ -68,7 +69,7 @@ def read_result(folder: Path | str, key: str) -> dict[str, Any]:
     """
     path = Path(folder) / RESULTS / check_key(key) / RESULT_FILE
     try:
-        content = json.loads(path.read_text())
+        content = bounded_json.loads(path.read_text())
     except FileNotFoundError as error:
         raise ResultError(f'no result for {key}') from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

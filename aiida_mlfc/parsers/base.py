@@ -11,6 +11,7 @@ from aiida.orm import Dict
 from aiida.parsers import Parser
 
 from aiida_mlfc.calculations.base import STDERR_FILE
+from aiida_mlfc.core import bounded_json
 from aiida_mlfc.exchange.names import SUMMARY_FILE
 from aiida_mlfc.exchange.results import ResultError, plain, read_result
 
@@ -81,9 +82,8 @@ class MlfcParser(Parser):
     def _wrong_potential(self) -> dict[str, str] | None:
         if not self.node.process_class.NEEDS_POTENTIAL:
             return None
-        import json
-
-        used = json.loads(self.retrieved.base.repository.get_object_content(SUMMARY_FILE)).get('potential_sha256')
+        summary = self.retrieved.base.repository.get_object_content(SUMMARY_FILE)
+        used = bounded_json.loads(summary).get('potential_sha256')
         wanted = self.node.inputs.potential.sha256
         return None if used == wanted else {'got': str(used), 'wanted': wanted}
 
