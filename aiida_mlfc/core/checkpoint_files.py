@@ -78,7 +78,8 @@ def read_header(path: Path | str) -> CheckpointHeader:
                 f'{path.name} has format {header[FORMAT_KEY]}, this version reads up to {FORMAT_VERSION}: '
                 'update the package'
             )
-        found = CheckpointHeader(header['architecture'], bounded_json.loads(header['config']), bounded_json.loads(header['card']))
+        config, card = bounded_json.loads(header['config']), bounded_json.loads(header['card'])
+        found = CheckpointHeader(header['architecture'], config, card)
         if not (isinstance(found.config, dict) and isinstance(found.card, dict) and found.species and found.cutoff > 0):
             raise ValueError('settings and card are to be mappings, with species and a cutoff above zero')
         return found
