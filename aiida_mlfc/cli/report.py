@@ -54,7 +54,7 @@ def command(ctx: click.Context, output: Path, rows_file: Path | None, title: str
         for key in outcome.structures:
             row = outcome.row(key)
             uuid = row['force_constants_uuid']
-            mark = (row['structure_uuid'], row['potential_sha256'], process.base.extras.get('mlfc_settings'))
+            mark = (row['structure_uuid'], row['potential_sha256'], process.base.extras.get('mlfc_settings', None))
             # An earlier screen's failure is no news where a later one succeeded.
             if mark in seen:
                 continue

@@ -14,6 +14,8 @@ from aiida_mlfc.data.outcomes import ScreenOutcome
 
 #: extra of a screen: hash of everything but the crystals
 EXTRA_SETTINGS = 'mlfc_settings'
+#: process type of a screen, from its entry point
+SCREEN_TYPE = 'aiida.workflows:mlfc.screen'
 
 
 def settings_sha256(potential_sha256: str, inputs: dict[str, Any], nac: dict[str, Any]) -> str:
@@ -66,8 +68,8 @@ def earlier_outcomes(
 
 
 def all_screens() -> list[WorkChainNode]:
-    """Every screen of the profile, newest first."""
+    """Every screen of the profile, newest first, whoever launched it."""
     query = QueryBuilder()
-    query.append(WorkChainNode, filters={'extras': {'has_key': EXTRA_SETTINGS}}, tag='screen', project='*')
+    query.append(WorkChainNode, filters={'process_type': SCREEN_TYPE}, tag='screen', project='*')
     query.order_by({'screen': {'ctime': 'desc'}})
     return query.all(flat=True)
