@@ -1,10 +1,10 @@
-"""Train ``dx-demo``, the potential that ships with the package, from real DFT force sets, and write its card.
+"""Train a potential that ships with the package, from real DFT force sets, and write its card.
 
-    python workflows/train_dx_demo.py --references FOLDER --output FOLDER [--threads N]
+    python workflows/train_dx.py dx-demo|dx-si --references FOLDER --output FOLDER [--threads N]
 
 FOLDER holds one sub-folder a force set (``configs.extxyz.xz``, ``meta.json``, ``phonopy_params.yaml``). Every second
-configuration is learned from; the others are held back and give the errors in the card. Two stages: all materials
-alike, then the ones that lag with more emphasis. Stop it at any time: the same command continues.
+configuration is learned from; the others are held back and give the errors in the card. Stop it at any time: the same
+command continues.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,47 +28,72 @@ from aiida_mlfc.core.potentials.validity import HAS_STRESS, MAX_DISPLACEMENT, SH
 from aiida_mlfc.core.structures.formula import reduced_formula
 from aiida_mlfc.runner.evaluation import evaluate
 
-REFERENCES = (
-    'Si_PBEsol_fc3',
-    'NaCl222_alm_fc3',
-    'MgO_222rd',
-    'AlN_rd_442_pbesol',
-    'GaN_222_rd',
-    'ZnTe_zb_pbesol',
-    'SiO2_222_rd_symfc',
-    'SnO2_222_rd_symfc',
-)
-CONFIG = DXConfig(
-    species=(7, 8, 11, 12, 13, 14, 17, 30, 31, 50, 52),
-    channels=32,
-    n_layers=2,
-    n_heads=4,
-    cutoff=5.0,
-    n_radial=10,
-    nonlinear=False,
-    energy_scale=5.0,
-    average_neighbours=40.0,
-)
 #: THz; a mean error above this is said whenever the material is computed
 FREQUENCY_TARGET = 0.2
 #: THz; a mode this much below zero and below DFT is spurious
 SPURIOUS = 0.05
-STAGES = (
-    Recipe(n_steps=7000),
-    Recipe(
-        seed=1,
-        n_steps=2000,
-        learning_rate=2e-3,
-        emphasis={'SiO2_222_rd_symfc': 6.0, 'SnO2_222_rd_symfc': 3.0, 'Si_PBEsol_fc3': 3.0, 'AlN_rd_442_pbesol': 2.0},
-    ),
-)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a potential is made of.
+
+    :param references: names of force sets; one folded cell of each enters every step, once for each time it is named.
+    :param stages: one after the other, on the weights that the one before left.
+    :param extra_qpoints: for each stage, wave vectors off the mesh of a reference, with interpolated labels.
+    """
+
+    config: DXConfig
+    references: tuple[str, ...]
+    stages: tuple[Recipe, ...]
+    extra_qpoints: tuple[dict[str, list[tuple[float, float, float]]], ...]
+
 
 _QUARTZ_QPOINTS = [(1 / 3, 1 / 3, 0.0), (1 / 3, 0.0, 0.0), (1 / 3, 1 / 3, 0.5)]
-#: after the first stage quartz is also shown wave vectors off its 2x2x2 mesh: the first left an imaginary mode there
-EXTRA_QPOINTS: tuple[dict[str, list[tuple[float, float, float]]], ...] = (
-    {},
-    {'SiO2_222_rd_symfc': _QUARTZ_QPOINTS},
-)
+_SI_QPOINTS = [(1 / 3, 0.0, 0.0), (1 / 3, 1 / 3, 0.0), (0.25, 0.0, 0.0)]
+_SMALL = {'channels': 32, 'n_layers': 2, 'n_heads': 4, 'cutoff': 5.0, 'n_radial': 10, 'nonlinear': False}
+
+PLANS = {
+    # All materials alike, then the ones that lag with more emphasis; quartz is then also shown wave vectors off its
+    # 2x2x2 mesh, where the first stage left an imaginary mode.
+    'dx-demo': Plan(
+        config=DXConfig(
+            species=(7, 8, 11, 12, 13, 14, 17, 30, 31, 50, 52), energy_scale=5.0, average_neighbours=40.0, **_SMALL
+        ),
+        references=(
+            'Si_PBEsol_fc3',
+            'NaCl222_alm_fc3',
+            'MgO_222rd',
+            'AlN_rd_442_pbesol',
+            'GaN_222_rd',
+            'ZnTe_zb_pbesol',
+            'SiO2_222_rd_symfc',
+            'SnO2_222_rd_symfc',
+        ),
+        stages=(
+            Recipe(n_steps=7000),
+            Recipe(
+                seed=1,
+                n_steps=2000,
+                learning_rate=2e-3,
+                emphasis={
+                    'SiO2_222_rd_symfc': 6.0,
+                    'SnO2_222_rd_symfc': 3.0,
+                    'Si_PBEsol_fc3': 3.0,
+                    'AlN_rd_442_pbesol': 2.0,
+                },
+            ),
+        ),
+        extra_qpoints=({}, {'SiO2_222_rd_symfc': _QUARTZ_QPOINTS}),
+    ),
+    # One material: several folded cells and, every other step, a real supercell.
+    'dx-si': Plan(
+        config=DXConfig(species=(14,), energy_scale=5.0, average_neighbours=28.0, **_SMALL),
+        references=('Si_PBEsol_fc3',) * 4,
+        stages=(Recipe(n_steps=5000, supercell_share=0.4, n_undisplaced=1),),
+        extra_qpoints=({'Si_PBEsol_fc3': _SI_QPOINTS},),
+    ),
+}
 
 
 def known_problems(errors: list[dict], references: list[Reference]) -> dict[str, str]:
@@ -86,7 +111,7 @@ def known_problems(errors: list[dict], references: list[Reference]) -> dict[str,
     return problems
 
 
-def make_card(model: DXModel, references: list[Reference], seconds: list[float], steps: list[int]) -> dict:
+def make_card(name: str, model: DXModel, references: list[Reference], seconds: list[float], steps: list[int]) -> dict:
     """Everything a user should know before trusting the potential."""
     learned = [reference.part(0) for reference in references]
     held_back = [reference.part(1) for reference in references]
@@ -97,7 +122,7 @@ def make_card(model: DXModel, references: list[Reference], seconds: list[float],
             low, high = distances.get(pair, (d, d))
             distances[pair] = [min(low, d), max(high, d)]
     return {
-        'name': 'dx-demo',
+        'name': name,
         'description': 'Small dx potential for phonons near the relaxed crystals it was trained on: '
         + ', '.join(f'{r.source["formula"]} {r.source["sg"]}' for r in references),
         'licence': 'MIT',
@@ -117,8 +142,8 @@ def make_card(model: DXModel, references: list[Reference], seconds: list[float],
             }
             for r, part in zip(references, learned, strict=True)
         ],
-        'recipe': [stage.to_dict() for stage in STAGES],
-        'q-points with interpolated labels': EXTRA_QPOINTS,
+        'recipe': [stage.to_dict() for stage in PLANS[name].stages],
+        'q-points with interpolated labels': PLANS[name].extra_qpoints,
         'wall time of each stage in s': seconds,
         'steps of each stage': steps,
         'trained on': f'{torch.get_num_threads()} CPU thread(s), float32',
@@ -133,20 +158,21 @@ def make_card(model: DXModel, references: list[Reference], seconds: list[float],
 def main() -> None:
     """Train, or continue to train; then evaluate and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('name', choices=PLANS, help='which potential')
     parser.add_argument('--references', type=Path, required=True, help='folder with one sub-folder a force set')
-    parser.add_argument(
-        '--output', type=Path, required=True, help='folder for checkpoints, log and dx-demo.safetensors'
-    )
+    parser.add_argument('--output', type=Path, required=True, help='folder for checkpoints, log and NAME.safetensors')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     parser.add_argument('--steps', type=int, help='steps of every stage, for a quick look instead of the real thing')
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    torch.manual_seed(STAGES[0].seed)
-    model = DXModel(CONFIG)
-    references = [load_reference(arguments.references / name) for name in REFERENCES]
+    plan = PLANS[arguments.name]
+    torch.manual_seed(plan.stages[0].seed)
+    model = DXModel(plan.config)
+    loaded = {name: load_reference(arguments.references / name) for name in dict.fromkeys(plan.references)}
     seconds, steps = [], []
-    for number, (stage, extra) in enumerate(zip(STAGES, EXTRA_QPOINTS, strict=True), start=1):
-        materials = [prepare(r.part(0), model, extra.get(r.name, ())) for r in references]
+    for number, (stage, extra) in enumerate(zip(plan.stages, plan.extra_qpoints, strict=True), start=1):
+        prepared = {name: prepare(r.part(0), model, extra.get(name, ())) for name, r in loaded.items()}
+        materials = [prepared[name] for name in plan.references]
         recipe = stage if arguments.steps is None else replace(stage, n_steps=arguments.steps)
         folder = arguments.output / f'stage{number}'
         trainer = Trainer(model, materials, recipe, folder)
@@ -165,8 +191,8 @@ def main() -> None:
         seconds.append(round(trainer.seconds))
         steps.append(trainer.step)
     model.to(torch.float64)
-    model.metadata = make_card(model, references, seconds, steps)
-    save_dx(model, arguments.output / 'dx-demo.safetensors')
+    model.metadata = make_card(arguments.name, model, list(loaded.values()), seconds, steps)
+    save_dx(model, arguments.output / f'{arguments.name}.safetensors')
     for row in model.metadata['errors on configurations never seen']:
         print(
             '{material:22} {relative_frobenius_percent:5.2f} %  {frequency_mae_THz:.3f} THz  worst '
