@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from shutil import copyfile
 
 import numpy as np
 import pytest
@@ -194,9 +195,23 @@ def test_an_official_potential(monkeypatch):
     assert abs(calculator.forward(crystal('triclinic_6'))['total_energy'].item() - -23.829371255259638) < 1e-10
 
 
-def test_default_is_the_file_in_the_variable(monkeypatch):
+@pytest.mark.parametrize('arguments', [(), (None,), ('mattersim',), ('MatterSim',)])
+def test_default_is_the_file_in_the_variable(monkeypatch, arguments):
     monkeypatch.setenv('MLFC_MATTERSIM_CHECKPOINT', str(TINY))
-    assert DifferentiableMatterSimCalculator().potential.metadata['name'] == 'tiny-random'
+    assert DifferentiableMatterSimCalculator(*arguments).potential.metadata['name'] == 'tiny-random'
+
+
+@pytest.mark.parametrize('name', ['mattersim-v1.0.0-1m', 'MatterSim-v1.0.0-1M.pth'])
+def test_published_names_are_taken_from_the_cache(monkeypatch, tmp_path, name):
+    monkeypatch.setenv('MLFC_CACHE', str(tmp_path))
+    (tmp_path / 'mattersim').mkdir()
+    copyfile(TINY, tmp_path / 'mattersim' / 'mattersim-v1.0.0-1M.pth')
+    assert DifferentiableMatterSimCalculator(name).potential.metadata['name'] == 'mattersim-v1.0.0-1M'
+
+
+def test_names_of_other_potentials_are_refused():
+    with pytest.raises(ValueError, match='potential: dx-demo ships with this package and is no MatterSim'):
+        DifferentiableMatterSimCalculator('dx-demo')
 
 
 @pytest.mark.parametrize('duplicate', [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))], ids=['copy', 'pickle'])
