@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import seekpath
+import spglib
 from phonopy import Phonopy
 from phonopy.phonon.band_structure import get_band_qpoints
 
@@ -24,15 +25,19 @@ SUM_RESIDUAL_LIMIT = 1e-6
 def seekpath_path(phonon: Phonopy, symprec: float) -> tuple[list[list[np.ndarray]], list[tuple[str, str]]]:
     """High-symmetry segments of the crystal as it stands, in reduced coordinates of phonopy's primitive cell.
 
-    seekpath names points in its own standardised cell; ``get_path_orig_cell`` gives them in ours, also where the
-    primitive vectors differ (https://doi.org/10.1016/j.commatsci.2016.10.015).
+    seekpath names points in its own standardised cell; the rotation into that cell, which spglib found on the way, gives
+    them in ours, also where the primitive vectors differ (https://doi.org/10.1016/j.commatsci.2016.10.015). seekpath 2
+    has ``get_path_orig_cell`` for this; seekpath 1.9, which aiida-quantumespresso asks for, has not.
 
     :return: segments as pairs of q-points, and their pairs of labels.
     """
     primitive = phonon.primitive
-    found = seekpath.get_path_orig_cell(
-        (primitive.cell, primitive.scaled_positions, primitive.numbers), symprec=symprec
-    )
+    cell = (primitive.cell, primitive.scaled_positions, primitive.numbers)
+    found = seekpath.get_path(cell, symprec=symprec)
+    # rows: reciprocal vectors of seekpath's cell, turned back into our Cartesian axes, in units of 2π
+    turned = found['reciprocal_primitive_lattice'] @ spglib.get_symmetry_dataset(cell, symprec).std_rotation_matrix
+    to_ours = turned @ primitive.cell.T / (2 * np.pi)
+    found['point_coords'] = {name: point @ to_ours for name, point in found['point_coords'].items()}
     names = {name: 'Γ' if name == 'GAMMA' else name for name in found['point_coords']}
     segments = [[np.array(found['point_coords'][a]), np.array(found['point_coords'][b])] for a, b in found['path']]
     return segments, [(names[a], names[b]) for a, b in found['path']]
