@@ -25,8 +25,8 @@ SUM_RESIDUAL_LIMIT = 1e-6
 def seekpath_path(phonon: Phonopy, symprec: float) -> tuple[list[list[np.ndarray]], list[tuple[str, str]]]:
     """High-symmetry segments of the crystal as it stands, in reduced coordinates of phonopy's primitive cell.
 
-    seekpath names points in its own standardised cell; the rotation into it, which spglib found on the way, gives them in
-    ours, also where the primitive vectors differ (https://doi.org/10.1016/j.commatsci.2016.10.015). seekpath 2 has
+    seekpath names points in its own standardised cell; the rotation into it, which spglib found on the way, gives them
+    in ours, also where the primitive vectors differ (https://doi.org/10.1016/j.commatsci.2016.10.015). seekpath 2 has
     ``get_path_orig_cell`` for this; seekpath 1.9, which aiida-quantumespresso asks for, has not.
 
     :return: segments as pairs of q-points, and their pairs of labels.
