@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from aiida_mlfc.core.checkpoint_header import CheckpointError, sha256_of
 from aiida_mlfc.exchange.job import Job, JobFileError, fingerprint, read_input, read_job
 from aiida_mlfc.exchange.results import is_done, read_result, write_result, write_summary
 from aiida_mlfc.runner.options import read_options
-from aiida_mlfc.runner.tasks import TASKS
+from aiida_mlfc.runner.outcome import Outcome
+from aiida_mlfc.runner.tasks import BATCHED_TASKS, TASKS
 
 EXIT_BAD_JOB, EXIT_BAD_POTENTIAL, EXIT_SOME_FAILED, EXIT_CANNOT_WRITE, EXIT_TERMINATED = 2, 3, 4, 5, 143
 
@@ -66,8 +68,8 @@ def run_job(folder: Path) -> int:
             return EXIT_BAD_POTENTIAL
     try:
         started = time.perf_counter()
-        for count, (key, mark) in enumerate(pending.items(), start=1):
-            content = _compute(folder, job, key, mark, options, model)
+        for count, (key, outcome, seconds) in enumerate(_outcomes(folder, job, pending, options, model), start=1):
+            content = _commit(folder, job, key, pending[key], outcome, seconds)
             spent = time.perf_counter() - started
             say(
                 f'[{count}/{len(pending)}] {key} {content["status"]} {content["seconds"]:.1f} s, '
@@ -87,22 +89,41 @@ def run_job(folder: Path) -> int:
     return EXIT_SOME_FAILED if failed else 0
 
 
-def _compute(folder: Path, job: Job, key: str, mark: str, options: Any, model: Any) -> dict[str, Any]:
-    """Compute and commit one structure; whatever goes wrong with it stays with it."""
-    started = time.perf_counter()
+def _outcomes(
+    folder: Path, job: Job, keys: Iterable[str], options: Any, model: Any
+) -> Iterator[tuple[str, Outcome | Exception, float]]:
+    """Key, outcome and seconds of each structure; whatever goes wrong with one stays with it."""
+    if job.task in BATCHED_TASKS:
+        yield from BATCHED_TASKS[job.task](keys, lambda key: read_input(folder, key), options, model)
+        return
+    for key in keys:
+        started = time.perf_counter()
+        outcome: Outcome | Exception
+        try:
+            outcome = TASKS[job.task](read_input(folder, key), options, model)
+        except Exception as error:  # noqa: BLE001 (one structure must not take the others with it; it is reported)
+            outcome = error
+        yield key, outcome, time.perf_counter() - started
+
+
+def _commit(
+    folder: Path, job: Job, key: str, mark: str, outcome: Outcome | Exception, seconds: float
+) -> dict[str, Any]:
+    """Write the result of one structure, or what went wrong with it."""
     content: dict[str, Any] = {'name': job.structures[key], 'task': job.task, 'fingerprint': mark}
     write_files = None
-    try:
-        data, write_files = TASKS[job.task](read_input(folder, key), options, model)
-        content |= {'status': 'ok', 'data': data}
-    except Exception as error:  # noqa: BLE001 (one structure must not take the others with it; it is reported below)
-        known = isinstance(error, (ValueError, RuntimeError, MemoryError)) and str(error)
-        message = str(error) if known else f'{type(error).__name__}: {error}'
+    if isinstance(outcome, Exception):
+        known = isinstance(outcome, (ValueError, RuntimeError, MemoryError)) and str(outcome)
+        message = str(outcome) if known else f'{type(outcome).__name__}: {outcome}'
+        trace = ''.join(traceback.format_exception(outcome))
         content |= {
             'status': 'failed',
-            'error': {'type': type(error).__name__, 'message': message, 'traceback': traceback.format_exc()},
+            'error': {'type': type(outcome).__name__, 'message': message, 'traceback': trace},
         }
-    content['seconds'] = time.perf_counter() - started
+    else:
+        data, write_files = outcome
+        content |= {'status': 'ok', 'data': data}
+    content['seconds'] = seconds
     write_result(folder, key, content, write_files)
     return content
 

@@ -1,9 +1,9 @@
-"""What is done with one structure, for each task: input arrays in, a result and its files out."""
+"""What is done with a structure, for each task: input arrays in, a result and its files out."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +19,16 @@ from aiida_mlfc.exchange.arrays import write_arrays
 from aiida_mlfc.exchange.job import structure_arrays, structure_from_arrays
 from aiida_mlfc.exchange.names import ARRAYS_FILE, FORCE_CONSTANTS_FILE, PHONOPY_FILE
 from aiida_mlfc.runner.options import EvaluateOptions, ForceConstantsOptions, PhononOptions, RelaxOptions
-
-#: what a task gives back: content of ``result.json``, and a function that writes the other files
-Outcome = tuple[dict[str, Any], Callable[[Path], None]]
+from aiida_mlfc.runner.outcome import Outcome
 
 
-def run_evaluate(inputs: dict[str, Any], options: EvaluateOptions, model: Any) -> Outcome:
-    """Energy, forces, stress and the gradients of the energy of one crystal as it is; arrays in ``arrays.hdf5``."""
-    from aiida_mlfc.core.potentials.derivatives.input_gradients import input_gradients
-    from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
-    from aiida_mlfc.core.potentials.validity import check_environment
+def run_evaluate(
+    keys: Iterable[str], read: Callable[[str], dict[str, Any]], options: EvaluateOptions, model: Any
+) -> Iterator[tuple[str, Outcome | Exception, float]]:
+    """Energy, forces, stress and the gradients of the energy of many crystals as they are, in batches."""
+    from aiida_mlfc.runner.packed_evaluation import evaluate_packed
 
-    atoms = structure_from_arrays(inputs['structure'])
-    graph = build_graph(atoms, model.cutoff, model.species, model.dtype, model.device)
-    check_environment(atoms, model.metadata, model.cutoff)
-    found = input_gradients(model, graph)
-    gradient_positions, stress = (x.cpu().numpy().astype(float) for x in (found.positions, found.stress()[0]))
-    arrays = {
-        'energy': float(found.energy[0]),
-        'forces': -gradient_positions,
-        'stress': stress,
-        'gradient_positions': gradient_positions,
-        'gradient_lattice': found.lattice[0].cpu().numpy().astype(float),
-        'gradient_atom_types': found.atom_types.cpu().numpy().astype(float),
-        'species': np.array(model.species),
-    }
-    data = {
-        'energy': arrays['energy'],
-        'max_force': np.abs(gradient_positions).max(),
-        'stress': stress,
-        'n_atoms': len(atoms),
-    }
-    return data, lambda folder: write_arrays(folder / ARRAYS_FILE, arrays)
+    return evaluate_packed(keys, read, options, model)
 
 
 def run_relax(inputs: dict[str, Any], options: RelaxOptions, model: Any) -> Outcome:
@@ -151,9 +129,11 @@ def run_phonons(inputs: dict[str, Any], options: PhononOptions, model: Any) -> O
     return data, lambda folder: write_arrays(folder / ARRAYS_FILE, content)
 
 
+#: tasks that see one structure at a time
 TASKS: dict[str, Callable[[dict[str, Any], Any, Any], Outcome]] = {
-    'evaluate': run_evaluate,
     'relax': run_relax,
     'force_constants': run_force_constants,
     'phonons': run_phonons,
 }
+#: tasks that see all structures of the job, and give results one by one
+BATCHED_TASKS: dict[str, Callable[..., Iterator[tuple[str, Outcome | Exception, float]]]] = {'evaluate': run_evaluate}

@@ -44,7 +44,7 @@ def _file_of(name_or_path: str | PathLike[str]) -> Path:
     """The checkpoint that a path or a name of the registry stands for; a file goes before a name."""
     if not Path(name_or_path).expanduser().is_file():
         if str(name_or_path).lower() == MATTERSIM:
-            return resolve(name_or_path)
+            return resolve(MATTERSIM)
         if str(name_or_path) in shipped_names():
             raise CheckpointError(
                 f'potential: {name_or_path} ships with this package and is no MatterSim; load it with load_potential. '

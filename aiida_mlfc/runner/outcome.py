@@ -1,0 +1,10 @@
+"""What a task gives back for one structure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+#: content of ``result.json``, and a function that writes the other files
+Outcome = tuple[dict[str, Any], Callable[[Path], None]]
