@@ -1,0 +1,112 @@
+"""What every force engine of a reference shares: exact symmetry, residual forces, force constants with their origin."""
+
+from __future__ import annotations
+
+from abc import ABCMeta
+from typing import Any
+
+import numpy as np
+from aiida.engine import ExitCode
+from aiida.orm import ArrayData, Dict, Float, StructureData
+from aiida_phonopy.data import PreProcessData
+from aiida_phonopy.workflows.phonopy import PhonopyWorkChain
+
+from aiida_mlfc.calculations.references import displaced_cells, reference_force_constants, symmetrized_structure
+from aiida_mlfc.core.structures.cells import to_phonopy
+
+#: the pristine supercell under the name by which aiida-phonopy knows its forces
+PRISTINE = 'forces_0'
+
+
+def primitive_matrix_of(structure: StructureData, symprec: float) -> list[list[float]]:
+    """phonopy's primitive matrix of a structure.
+
+    :param symprec: Å.
+    """
+    from phonopy.structure.cells import guess_primitive_matrix
+
+    return np.asarray(guess_primitive_matrix(to_phonopy(structure.get_ase()), symprec=symprec), dtype=float).tolist()
+
+
+class ReferenceWorkChain(PhonopyWorkChain, metaclass=ABCMeta):
+    """Base of the engines; a subclass says how forces are computed, and calls :meth:`refuse_residual_forces`."""
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Inputs, outputs and exit codes common to all."""
+        super().define(spec)
+        spec.inputs.pop('preprocess_data')
+        spec.inputs.pop('is_symmetry')
+        for name in ('structure', 'supercell_matrix', 'primitive_matrix'):
+            spec.inputs[name].required = True
+        spec.inputs['symmetry_tolerance'].default = lambda: Float(1e-4)
+        spec.inputs['displacement_generator'].default = lambda: Dict({'distance': 0.01})
+        spec.inputs.validator = None
+        spec.input(
+            'max_residual_force',
+            valid_type=Float,
+            default=lambda: Float(1e-3),
+            help='eV/Å; with larger forces on the undisplaced cell there is no harmonic crystal to speak of.',
+        )
+        spec.input(
+            'information',
+            valid_type=Dict,
+            default=lambda: Dict({}),
+            help='What is kept with the force constants beside what the engine says itself: licence, source.',
+        )
+        spec.exit_code(
+            410,
+            'ERROR_RESIDUAL_FORCES',
+            message='Forces on the undisplaced cell reach {got:.2e} eV/Å, wanted at most {limit:.2e}: relax the '
+            'structure, or raise max_residual_force.',
+        )
+
+    def setup(self) -> None:
+        """Start from the structure as given."""
+        self.ctx.structure = self.inputs.structure
+
+    def displace(self) -> None:
+        """Exact symmetry, then the supercells."""
+        structure: StructureData = symmetrized_structure(self.ctx.structure, self.inputs.symmetry_tolerance)
+        self.ctx.preprocess_data: PreProcessData = displaced_cells(
+            structure,
+            self.inputs.supercell_matrix,
+            self.inputs.primitive_matrix,
+            self.inputs.symmetry_tolerance,
+            self.inputs.displacement_generator,
+        )
+        self.ctx.pristine = self.ctx.preprocess_data.calcfunctions.get_supercell()
+
+    def refuse_residual_forces(self, forces: ArrayData) -> ExitCode | None:
+        """Hand out the forces of the undisplaced cell; an exit code if they are too large.
+
+        :param forces: array ``forces``, shape ``(n_super, 3)``, eV/Å.
+        """
+        self.out(f'supercells_forces.{PRISTINE}', forces)
+        got, limit = float(np.abs(forces.get_array('forces')).max()), self.inputs.max_residual_force.value
+        self.report(f'largest residual force {got:.2e} eV/Å')
+        if got > limit:
+            return self.exit_codes.ERROR_RESIDUAL_FORCES.format(got=got, limit=limit)
+        return None
+
+    def nac_parameters(self) -> ArrayData | None:
+        """Born charges and dielectric tensor: given, or computed on the way."""
+        return self.inputs.get('nac_parameters', None)
+
+    def engine_information(self) -> dict[str, Any]:
+        """What the engine knows about the result: ``code``, ``functional``, ``seconds``..."""
+        raise NotImplementedError(f'{type(self).__name__} must say where its forces come from')
+
+    def run_results(self) -> None:
+        """Forces to force constants."""
+        extra = {'nac_parameters': nac} if (nac := self.nac_parameters()) is not None else {}
+        self.ctx.phonopy_data = self.ctx.preprocess_data.calcfunctions.generate_phonopy_data(
+            **self.outputs['supercells_forces'], **extra
+        )
+        self.out('phonopy_data', self.ctx.phonopy_data)
+        information = {
+            'source': f'{self.node.process_label} {self.node.uuid}',
+            **self.engine_information(),
+            **self.inputs.information.get_dict(),
+        }
+        self.out('force_constants', reference_force_constants(self.ctx.phonopy_data, Dict(information)))
