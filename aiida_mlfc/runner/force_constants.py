@@ -1,17 +1,19 @@
-"""Where rows meet force constants: one crystal, one potential, exact second derivatives."""
+"""One crystal, one potential, force constants: where derivatives of the potential meet supercells and symmetry."""
 
 from __future__ import annotations
 
 import resource
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
 from phonopy.structure.atoms import PhonopyAtoms
 
-from aiida_mlfc.core.force_constants.irreducible import from_responses, set_up
+from aiida_mlfc.core.force_constants.from_qpoints import from_dynamical_matrices
+from aiida_mlfc.core.force_constants.irreducible import Setup, from_responses, set_up
 from aiida_mlfc.core.force_constants.record import ForceConstants, Method
 from aiida_mlfc.core.potentials.derivatives.finite_differences import DEFAULT_DISTANCE, difference_responses
 from aiida_mlfc.core.potentials.derivatives.rows import directional_responses
@@ -20,55 +22,119 @@ from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.registry import load_potential
 from aiida_mlfc.core.potentials.validity import check_displacement, check_environment
 from aiida_mlfc.core.structures.cells import as_ase
+from aiida_mlfc.runner.engines import Engine, QSpace
+from aiida_mlfc.runner.truncation import DEFAULT_QPOINTS, measure_truncation
+
+Progress = Callable[[int, int], None]
 
 
 def compute_force_constants(
     structure: Atoms | PhonopyAtoms,
-    supercell_matrix: Sequence[int] | np.ndarray,
+    supercell_matrix: Sequence[int] | np.ndarray | Literal['auto'],
     potential: EnergyModel | str,
     method: Method = 'autograd',
     distance: float = DEFAULT_DISTANCE,
     primitive_matrix: np.ndarray | str = 'auto',
     symprec: float = 1e-5,
     nac_params: dict[str, Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    engine: Engine | Literal['auto'] = 'auto',
+    truncation_qpoints: int = DEFAULT_QPOINTS,
+    tolerance: float = 0.02,
+    max_atoms: int = 1500,
 ) -> ForceConstants:
     """Force constants of one crystal.
 
     :param structure: the unit cell, relaxed with the same potential.
-    :param supercell_matrix: shape ``(3, 3)`` or three diagonal integers.
+    :param supercell_matrix: shape ``(3, 3)`` or three diagonal integers; ``auto`` takes the smallest diagonal one whose
+        truncation error is below ``tolerance``, see :func:`~aiida_mlfc.runner.auto_supercell.find_supercell`.
     :param potential: a loaded model, or what :func:`load_potential` takes.
-    :param method: ``autograd`` (exact Hessian rows) or ``finite_difference`` (central differences of forces).
+    :param method: ``autograd`` (exact second derivatives) or ``finite_difference`` (central differences of forces).
     :param distance: step of the finite differences, Å.
     :param primitive_matrix: phonopy's; ``auto`` finds the primitive cell.
     :param symprec: Å.
     :param nac_params: ``born``, ``dielectric``, ``factor`` as phonopy takes them.
+    :param engine: of ``autograd``: ``rows``, ``qspace``, or the cheaper one, see :mod:`aiida_mlfc.runner.engines`.
+    :param truncation_qpoints: number of q-points off the mesh at which the truncation error is measured; 0 for none.
+    :param tolerance: THz, for ``auto``.
+    :param max_atoms: largest supercell that ``auto`` may take.
     :return: with ``.array``, ``.quality`` and ``.to_phonopy()``.
-    :raises ValueError: for an unknown method, element or pair of elements, or a broken structure.
+    :raises ValueError: for an unknown method, engine, element or pair of elements, or a broken structure.
     """
     atoms = as_ase(structure)
     model = load_potential(potential) if isinstance(potential, str) else potential
     if method not in ('autograd', 'finite_difference'):
         raise ValueError(f"method: got {method!r}, wanted 'autograd' or 'finite_difference'")
+    if engine not in ('auto', 'rows', 'qspace'):
+        raise ValueError(f"engine: got {engine!r}, wanted 'auto', 'rows' or 'qspace'")
+    if truncation_qpoints < 0:
+        raise ValueError(f'truncation_qpoints: got {truncation_qpoints}, wanted 0 or more')
     # Refusals first: the symmetry search of a supercell takes seconds.
     one_hot_types(atoms.numbers, model.species)
     check_environment(atoms, model.metadata, model.cutoff)
+    if method == 'finite_difference':
+        check_displacement(distance, model.metadata, 'finite-difference step')
+    curve = None
+    if isinstance(supercell_matrix, str):
+        from aiida_mlfc.runner.auto_supercell import find_supercell
+
+        if supercell_matrix != 'auto':
+            raise ValueError(f"supercell_matrix: got {supercell_matrix!r}, wanted integers or 'auto'")
+        supercell_matrix, curve = find_supercell(
+            atoms, model, tolerance, max_atoms, primitive_matrix, symprec, max(1, truncation_qpoints)
+        )
     setup = set_up(atoms, np.asarray(supercell_matrix), primitive_matrix, symprec)
+    found, qspace = _computed(setup, model, method, engine, distance, nac_params, progress)
+    if truncation_qpoints:
+        error = measure_truncation(found, qspace or QSpace.of(setup, model, np.zeros((0, 3))), truncation_qpoints)
+        quality = replace(
+            found.quality,
+            truncation_error=error.largest,
+            truncation_mean_error=error.mean,
+            truncation_qpoints=len(error.qpoints),
+            supercell_search=curve,
+        )
+        found = replace(found, quality=quality)
+    return found
+
+
+def _computed(
+    setup: Setup,
+    model: EnergyModel,
+    method: Method,
+    engine: Engine | Literal['auto'],
+    distance: float,
+    nac_params: dict[str, Any] | None,
+    progress: Progress | None,
+) -> tuple[ForceConstants, QSpace | None]:
     started = time.perf_counter()
+    qspace = QSpace.of(setup, model) if method == 'autograd' and engine != 'rows' else None
+    if qspace is not None and engine == 'auto' and qspace.cheaper(setup) == 'rows':
+        engine = 'rows'
+    if method == 'autograd' and engine != 'rows':
+        assert qspace is not None
+        matrices = qspace.matrices(setup.phonon.primitive.masses, progress)
+        at_rest, n_products = -qspace.engine.gradient.cpu().numpy(), qspace.stars.n_products
+        measured = _measured(method, model, started) | {'engine': 'qspace'}
+        return from_dynamical_matrices(setup, matrices, at_rest, n_products, measured, nac_params), qspace
     if method == 'autograd':
         graph = build_graph(setup.supercell, model.cutoff, model.species, model.dtype, model.device)
         responses, at_rest = directional_responses(model, graph, setup.atoms, setup.directions, progress)
+        measured = _measured(method, model, started) | {'engine': 'rows'}
     else:
-        check_displacement(distance, model.metadata, 'finite-difference step')
         responses, at_rest = difference_responses(
             model, setup.supercell, setup.atoms, setup.directions, distance, progress
         )
-    measured = {
+        measured = _measured(method, model, started) | {'distance': distance}
+    return from_responses(setup, responses, at_rest, measured, nac_params), qspace
+
+
+def _measured(method: Method, model: EnergyModel, started: float) -> dict[str, Any]:
+    """What the quality record says of the computation itself."""
+    return {
         'method': method,
         'dtype': str(model.dtype).removeprefix('torch.'),
         'seconds': time.perf_counter() - started,
         # ru_maxrss is in KiB on Linux
         'peak_memory': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        'distance': distance if method == 'finite_difference' else None,
     }
-    return from_responses(setup, responses, at_rest, measured, nac_params)

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import bulk
 from phonopy.structure.atoms import PhonopyAtoms
 
 from aiida_mlfc import compute_force_constants, dynamical_matrices
 from aiida_mlfc.core.potentials.mattersim.weights import load_mattersim
 from aiida_mlfc.core.potentials.validity import OutsideTrainingError
 from aiida_mlfc.core.structures.cells import to_phonopy
-from aiida_mlfc.runner.dynamical_matrices import frequencies
+from aiida_mlfc.runner.bloch_phases import frequencies
 
 from ..core.potentials.mattersim.reference_values import TINY
 from ..core.small_systems import EmbeddedAtoms, small_crystals, small_dx
@@ -47,7 +48,7 @@ def triclinic(crystals):
 def test_equals_phonopy_at_commensurate_q(model, crystals, name, supercell, qpoints):
     """Elements, so phases and masses; frequencies, so units; the supercell's symmetry expansion is phonopy's."""
     atoms = crystals[name]
-    phonon = compute_force_constants(atoms, supercell, model, primitive_matrix=np.eye(3)).to_phonopy()
+    phonon = compute_force_constants(atoms, supercell, model, primitive_matrix=np.eye(3), engine='rows').to_phonopy()
     exact = dynamical_matrices(atoms, qpoints, model)
     assert exact.shape == (len(qpoints), 3 * len(atoms), 3 * len(atoms))
     lightest = phonon.primitive.masses.min()
@@ -106,7 +107,31 @@ def test_checkpoint_by_name_and_progress(tiny_checkpoint, silicon):
         silicon, GENERAL, str(tiny_checkpoint), max_memory=1, progress=lambda *counts: seen.append(counts)
     )
     assert found.dtype == np.complex128
-    assert seen == [(k, 6) for k in range(1, 7)]
+    # Inversion with time reversal relates the two atoms: three products of six.
+    assert seen == [(k, 3) for k in range(1, 4)]
+
+
+@pytest.mark.parametrize('name', ['diamond', 'rocksalt', 'fcc', 'wurtzite'])
+def test_symmetry_changes_nothing(model, crystals, name):
+    """Irreducible q-points and little-group directions beside every column of every q-point."""
+    atoms = bulk('AlSi', 'wurtzite', a=3.5, c=5.7, u=0.38) if name == 'wurtzite' else crystals[name]
+    special = [[0, 0, 0], [0.5, 0, 0], [0.5, 0.5, 0], [1 / 3, 1 / 3, 0], [0.2, 0, 0], [0, 0, 0.2], [0.2, 0.2, 0.4]]
+    qpoints = np.array([*special, *GENERAL, *-GENERAL[:, ::-1], *GENERAL[:, [1, 0, 2]]])
+    counts = []
+    reduced, plain = (
+        dynamical_matrices(atoms, qpoints, model, symprec=symprec, progress=lambda *count: counts.append(count))
+        for symprec in (1e-5, None)
+    )
+    np.testing.assert_allclose(reduced, plain, rtol=0, atol=1e-13 * np.abs(plain).max())
+    totals = sorted({total for _, total in counts})
+    assert totals[0] < totals[-1] / 2
+
+
+def test_symmetry_that_is_only_nearly_there_is_refused(crystals):
+    atoms = crystals['diamond'].copy()
+    atoms.positions[1] += [0.02, 0, 0]
+    with pytest.raises(ValueError, match='contradict the symmetry'):
+        dynamical_matrices(atoms, [0, 0, 0], EmbeddedAtoms(), symprec=0.1)
 
 
 @pytest.mark.parametrize('qpoints', [[[0.5, 0.5]], [[[0.0, 0, 0]]], [[np.nan, 0, 0]]])

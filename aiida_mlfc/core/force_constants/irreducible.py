@@ -27,13 +27,9 @@ class Setup:
     """A crystal with its supercell and the directions that symmetry leaves; the symmetry search is done once, here.
 
     :param phonon: phonopy's object, holding unit cell, supercell, primitive cell and symmetry.
-    :param atoms: supercell index of each displaced atom, shape ``(n_directions,)``.
-    :param directions: unit vectors, shape ``(n_directions, 3)``, Cartesian.
     """
 
     phonon: Phonopy
-    atoms: np.ndarray
-    directions: np.ndarray
     symprec: float
 
     @property
@@ -41,19 +37,42 @@ class Setup:
         """The perfect supercell in phonopy's order."""
         return to_ase(self.phonon.supercell)
 
+    @property
+    def primitive(self) -> Atoms:
+        """phonopy's primitive cell, atoms where they are in the supercell."""
+        return to_ase(self.phonon.primitive)
+
+    @property
+    def atoms(self) -> np.ndarray:
+        """Supercell index of each displaced atom, shape ``(n_directions,)``."""
+        return np.array([entry['number'] for entry in self._displacements])
+
+    @property
+    def directions(self) -> np.ndarray:
+        """Unit vectors, Cartesian, shape ``(n_directions, 3)``."""
+        return np.array([entry['displacement'] for entry in self._displacements]) / UNIT_LENGTH
+
+    @property
+    def _displacements(self) -> list[dict[str, Any]]:
+        if self.phonon.dataset is None:
+            self.phonon.generate_displacements(distance=UNIT_LENGTH, is_plusminus=False)
+        return list(self.phonon.dataset['first_atoms'])
+
 
 def set_up(
     structure: Atoms,
     supercell_matrix: np.ndarray,
     primitive_matrix: np.ndarray | str = 'auto',
     symprec: float = 1e-5,
+    is_symmetry: bool = True,
 ) -> Setup:
-    """Build the supercell, find its symmetry and the irreducible directions.
+    """Build the supercell and find its symmetry; the irreducible directions follow when they are asked for.
 
     :param structure: the unit cell.
     :param supercell_matrix: shape ``(3, 3)`` or three diagonal integers.
     :param primitive_matrix: shape ``(3, 3)``, or phonopy's ``auto``, ``P``, ``F``...
     :param symprec: Å.
+    :param is_symmetry: search the symmetry of the supercell, which takes seconds from some hundred atoms on.
     """
     cell = to_phonopy(structure)
     if isinstance(primitive_matrix, str) and primitive_matrix == 'auto':
@@ -61,16 +80,14 @@ def set_up(
 
         primitive_matrix = guess_primitive_matrix(cell, symprec=symprec)
     phonon = Phonopy(
-        cell, supercell_matrix=supercell_matrix, primitive_matrix=primitive_matrix, symprec=symprec, log_level=0
+        cell,
+        supercell_matrix=supercell_matrix,
+        primitive_matrix=primitive_matrix,
+        symprec=symprec,
+        is_symmetry=is_symmetry,
+        log_level=0,
     )
-    phonon.generate_displacements(distance=UNIT_LENGTH, is_plusminus=False)
-    entries = phonon.dataset['first_atoms']
-    return Setup(
-        phonon,
-        np.array([entry['number'] for entry in entries]),
-        np.array([entry['displacement'] for entry in entries]) / UNIT_LENGTH,
-        symprec,
-    )
+    return Setup(phonon, symprec)
 
 
 def from_responses(
@@ -87,7 +104,7 @@ def from_responses(
     :param measured: method, dtype, seconds, peak_memory (and distance) for the quality record.
     :raises ValueError: if the shapes do not fit the setup, or a response is not finite.
     """
-    expected = (len(setup.atoms), len(setup.phonon.supercell), 3)
+    expected = (len(setup.directions), len(setup.phonon.supercell), 3)
     if responses.shape != expected:
         raise ValueError(
             f'responses: got shape {responses.shape}, wanted {expected} (directions, supercell atoms, xyz)'
@@ -100,14 +117,30 @@ def from_responses(
         entry['forces'] = response * UNIT_LENGTH
     phonon.dataset = dataset
     phonon.produce_force_constants(calculate_full_force_constants=False, fc_calculator='traditional', show_drift=False)
-    array = np.array(phonon.force_constants)
+    return finished(setup, np.array(phonon.force_constants), forces_at_rest, len(responses), measured, nac_params)
+
+
+def finished(
+    setup: Setup,
+    array: np.ndarray,
+    forces_at_rest: np.ndarray,
+    n_directions: int,
+    measured: dict[str, Any],
+    nac_params: dict[str, Any] | None = None,
+) -> ForceConstants:
+    """The record of compact force constants, with what is measured on them before any correction.
+
+    :param array: shape ``(n_prim, n_super, 3, 3)``, eV/Å².
+    """
+    phonon = setup.phonon
+    phonon.force_constants = array
     if nac_params is not None:
         phonon.nac_params = nac_params
     quality = Quality(
         permutation_asymmetry=permutation_asymmetry(array, phonon.primitive),
         acoustic_sum_residual=acoustic_sum_residual(array),
         max_residual_force=float(np.abs(forces_at_rest).max()),
-        n_directions=len(setup.atoms),
+        n_directions=n_directions,
         **measured,
     )
     return ForceConstants(

@@ -25,6 +25,14 @@ class Quality:
     :param n_directions: products or pairs of displaced supercells that were computed.
     :param seconds: wall time of the derivatives.
     :param peak_memory: largest resident set of the process so far, MiB.
+    :param distance: step of finite differences, Å.
+    :param engine: ``rows`` of the supercell's Hessian, or ``qspace``: its commensurate q-points in the primitive cell.
+    :param truncation_error: largest difference between frequencies interpolated from these force constants and exact
+        ones at q-points between those of the supercell, THz; None if it was not measured.
+    :param truncation_mean_error: mean of the same, THz.
+    :param truncation_qpoints: number of q-points, stars counted once.
+    :param supercell_search: what was tried where the supercell was found and not given: ``repeats``, ``n_atoms``,
+        ``truncation_error`` of each.
     """
 
     method: Method
@@ -36,6 +44,11 @@ class Quality:
     seconds: float
     peak_memory: float
     distance: float | None = None
+    engine: Literal['rows', 'qspace'] | None = None
+    truncation_error: float | None = None
+    truncation_mean_error: float | None = None
+    truncation_qpoints: int | None = None
+    supercell_search: list[dict[str, Any]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

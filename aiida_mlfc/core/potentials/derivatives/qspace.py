@@ -1,8 +1,9 @@
 """Force constants of Bloch waves, exact at any q, from the primitive cell's graph alone: no supercell, no truncation.
 
-Φ(q) has the elements Σ_S Φ(i α 0; j β S) exp(2πi q·S): column j β is the second backward pass of the energy with the
-unit displacement of atom j along β, phases at the door between atoms (:mod:`.phased_gather`). Energy and first backward
-are the same for every q and every column; they are computed once, and only the second backward is batched.
+Φ(q) has the elements Σ_S Φ(i α 0; j β S) exp(2πi q·S): its product with a field is the second backward pass of the
+energy with that field, phases at the door between atoms (:mod:`.phased_gather`). Energy and first backward are the same
+for every q and every field; they are computed once, and only the second backward is batched. Which fields suffice is
+the business of :mod:`aiida_mlfc.core.structures.little_group`.
 
 It rests on the rule that atoms learn from each other through ``graph.neighbours`` alone. A model that breaks the rule
 gives another Hermitian matrix, which nothing here can notice: comparison with a supercell at a commensurate q does.
@@ -16,29 +17,26 @@ Atoms may feel forces. Long-range electrostatics are not in here: LO-TO splittin
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from aiida_mlfc.core.potentials.derivatives.memory import SHARE_OF_FREE_MEMORY, free_memory
 from aiida_mlfc.core.potentials.derivatives.phased_gather import BlochGraph
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.interface import EnergyModel
+from aiida_mlfc.core.structures.little_group import Stars, find_stars
+from aiida_mlfc.core.structures.operations import Operations, identity
 
-#: Memory that a batch of columns may take where the caller sets no limit, bytes. Time per column is flat from four
-#: columns at once on (M3GNet with 128 channels, silicon, CPU), so that more memory buys little.
+#: Memory that a batch of products may take where the caller sets no limit, bytes. Time per product is flat from four
+#: at once on (M3GNet with 128 channels, silicon, CPU), so that more memory buys little.
 BATCH_MEMORY = 2 * 2**30
-#: of the free memory, a batch takes at most this
-SHARE_OF_FREE_MEMORY = 0.5
 #: Re and Im
 N_LANES = 2
-#: q-points that agree to so many decimals, up to sign and reciprocal lattice vectors, are computed once
-DECIMALS = 12
 
 
 class BlochForceConstants:
-    """Energy and first backward of one crystal, kept; columns of Φ(q) on demand.
+    """Energy and first backward of one crystal, kept; products of Φ(q) on demand.
 
     :param model: any :class:`EnergyModel`.
     :param graph: the cell whose atoms and lattice give Φ(q) its meaning: one system. Where its positions require a
@@ -78,19 +76,21 @@ class BlochForceConstants:
         """dE/dx at rest, shape ``(n_atoms, 3)``, eV/Å."""
         return self._gradient.detach()
 
-    def columns(self, qpoints: Tensor, coordinates: Tensor, create_graph: bool = False) -> Tensor:
-        """Columns of Φ(q), one for each pair of q and coordinate, in one backward pass.
+    def products(self, qpoints: Tensor, fields: Tensor, create_graph: bool = False) -> Tensor:
+        """Φ(q) v for pairs of q and v, in one backward pass.
 
-        Half the work where all q equal -q up to a reciprocal lattice vector: phases and Φ(q) are real there.
+        Half the work where all q equal -q up to a reciprocal lattice vector and all fields are real: phases and Φ(q)
+        are real there.
 
-        :param qpoints: reduced coordinates, shape ``(n_columns, 3)``.
-        :param coordinates: displaced coordinate, 3 j + β, shape ``(n_columns,)``, int64.
+        :param qpoints: reduced coordinates, shape ``(n_fields, 3)``.
+        :param fields: v, shape ``(n_fields, 3 n_atoms)``, real or complex.
         :param create_graph: keep the result differentiable.
-        :return: shape ``(n_columns, 3 n_atoms)``, complex, eV/Å².
+        :return: shape ``(n_fields, 3 n_atoms)``, complex, eV/Å².
         """
-        n_columns, n_lanes = len(coordinates), 1 if bool(has_real_phases(qpoints).all()) else N_LANES
-        fields = self._gradient.new_zeros(n_columns, n_lanes, self.n_coordinates)
-        fields[torch.arange(n_columns, device=fields.device), 0, coordinates] = 1
+        is_real = not fields.is_complex() and bool(has_real_phases(qpoints).all())
+        imaginary = fields.imag if fields.is_complex() else torch.zeros_like(fields)
+        lanes = (fields,) if is_real else (fields.real, imaginary)
+        cotangents = torch.stack(lanes, 1).to(self._gradient.dtype)
 
         def second_backward(field: Tensor) -> Tensor:
             return torch.autograd.grad(
@@ -98,37 +98,32 @@ class BlochForceConstants:
             )[0]
 
         with torch.enable_grad(), self._graph.state.phased(qpoints):
-            products = torch.vmap(second_backward)(fields.view(-1, *self._gradient.shape))
-        real, *imaginary = products.reshape(n_columns, n_lanes, -1).unbind(1)
-        return torch.complex(real, imaginary[0] if imaginary else torch.zeros_like(real))
+            products = torch.vmap(second_backward)(cotangents.view(-1, *self._gradient.shape))
+        real, *others = products.reshape(len(fields), len(lanes), -1).unbind(1)
+        return torch.complex(real, others[0] if others else torch.zeros_like(real))
 
     def matrix(self, qpoint: Tensor, create_graph: bool = False) -> Tensor:
         """Φ(q) of one q, as :func:`bloch_force_constants` has it; ``(3 n_atoms, 3 n_atoms)``, complex, eV/Å²."""
-        coordinates = torch.arange(self.n_coordinates, device=qpoint.device)
-        return self.columns(qpoint.expand(self.n_coordinates, 3), coordinates, create_graph).T
+        units = torch.eye(self.n_coordinates, dtype=self._gradient.dtype, device=qpoint.device)
+        return self.products(qpoint.expand(self.n_coordinates, 3), units, create_graph).T
+
+    @property
+    def default_memory(self) -> float:
+        """Bytes that a batch may take unless the caller says otherwise: a share of what is free, and not too much."""
+        return min(BATCH_MEMORY, SHARE_OF_FREE_MEMORY * free_memory(self._gradient.device))
 
     def batch_size(self, max_memory: float | None = None) -> int:
-        """Number of columns that are computed at once: those that fit, at least one.
+        """Number of products that are computed at once: those that fit, at least one.
 
-        :param max_memory: bytes; :data:`BATCH_MEMORY`, or a share of the free memory if that is less, by default.
+        :param max_memory: bytes; :attr:`default_memory` if None.
         """
-        if max_memory is None:
-            max_memory = min(BATCH_MEMORY, SHARE_OF_FREE_MEMORY * free_memory(self._gradient.device))
-        return max(1, int(max_memory // (N_LANES * max(self.bytes_of_lane, 1))))
+        memory = self.default_memory if max_memory is None else max_memory
+        return max(1, int(memory // (N_LANES * max(self.bytes_of_lane, 1))))
 
 
 def has_real_phases(qpoints: Tensor) -> Tensor:
     """Whether exp(2πi q·S) is ±1 for every lattice vector, shape ``(n_q,)``."""
     return (2 * qpoints == (2 * qpoints).round()).all(1)
-
-
-def free_memory(device: torch.device) -> float:
-    """Memory that can still be had, bytes; infinity where the system does not say."""
-    if device.type == 'cuda':
-        return float(torch.cuda.mem_get_info(device)[0])
-    meminfo = Path('/proc/meminfo')
-    lines = meminfo.read_text(encoding='ascii').splitlines() if meminfo.exists() else []
-    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith('MemAvailable:')), float('inf'))
 
 
 def bloch_force_constants(
@@ -137,53 +132,53 @@ def bloch_force_constants(
     qpoints: np.ndarray,
     max_memory: float | None = None,
     progress: Callable[[int, int], None] | None = None,
+    operations: Operations | None = None,
 ) -> np.ndarray:
     """Φ(q)_iα,jβ = Σ_S Φ(i α 0; j β S) exp(2πi q·S), as it comes out: Hermitian to rounding, nothing averaged.
 
     S counts lattice vectors between the cells to which the atoms belong as ``graph`` lists them: Φ(q + G) = Φ(q). With
-    Φ(-q) = Φ(q)*, q-points that differ by sign are computed once.
+    Φ(-q) = Φ(q)*, q-points that differ by sign are computed once; with ``operations`` one q of each star is, along the
+    directions that its little group leaves.
 
     :param graph: the primitive cell, or any other; one system.
     :param qpoints: reduced coordinates in the reciprocal lattice of that cell, shape ``(n_q, 3)``.
-    :param max_memory: bytes a batch of columns may take; by default see :data:`BATCH_MEMORY`. A batch is as large as
-        what the passes before it were measured to keep allows, and one column at least.
-    :param progress: called with (done, total) columns after each batch.
+    :param max_memory: bytes a batch of products may take; by default see :data:`BATCH_MEMORY`. A batch is as large as
+        what the passes before it were measured to keep allows, and one product at least.
+    :param progress: called with (done, total) products after each batch.
+    :param operations: the space group of the same cell; none is used by default.
     :return: shape ``(n_q, 3 n_atoms, 3 n_atoms)``, complex128, eV/Å².
+    :raises ValueError: if the crystal does not have the symmetry that ``operations`` say.
     """
-    engine = BlochForceConstants(model, graph)
-    n, size = engine.n_coordinates, engine.batch_size(max_memory)
-    chosen, source, conjugated = _distinct(np.asarray(qpoints, dtype=float))
-    device = graph.positions.device
-    wave_vectors = torch.as_tensor(chosen, dtype=torch.float64, device=device).repeat_interleave(n, 0)
-    coordinates = torch.arange(n, device=device).repeat(len(chosen))
-    is_real = has_real_phases(wave_vectors)
-    found = np.empty((len(chosen) * n, n), dtype=np.complex128)
-    done = 0
-    for group in (torch.nonzero(is_real)[:, 0], torch.nonzero(~is_real)[:, 0]):
-        for batch in group.split(size):
-            if len(batch):
-                found[batch.cpu().numpy()] = engine.columns(wave_vectors[batch], coordinates[batch]).cpu().numpy()
-                done += len(batch)
-                if progress is not None:
-                    progress(done, len(found))
-    matrices = found.reshape(len(chosen), n, n).transpose(0, 2, 1)[source]
-    return np.where(conjugated[:, None, None], matrices.conj(), matrices)
+    stars = find_stars(np.asarray(qpoints, dtype=float), operations or identity(graph.n_atoms))
+    return star_force_constants(BlochForceConstants(model, graph), stars, max_memory, progress)
 
 
-def _distinct(qpoints: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The q-points to compute; for each one asked for, its place among them and whether Φ is to be conjugated."""
-    seen: dict[tuple[float, ...], int] = {}
-    chosen: list[np.ndarray] = []
-    source, conjugated = [], []
-    for q in qpoints:
-        key, opposite = (tuple(np.round(x % 1, DECIMALS) % 1) for x in (q, -q))
-        is_new = key not in seen and opposite not in seen
-        if is_new:
-            seen[key] = len(chosen)
-            chosen.append(q)
-        source.append(seen[key] if key in seen else seen[opposite])
-        conjugated.append(key not in seen)
-    return np.reshape(chosen, (-1, 3)), np.array(source, dtype=int), np.array(conjugated, dtype=bool)
+def star_force_constants(
+    engine: BlochForceConstants,
+    stars: Stars,
+    max_memory: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Φ(q) at the wave vectors of ``stars``; parameters and result as of :func:`bloch_force_constants`."""
+    device, total, done = engine.gradient.device, stars.n_products, 0
+    found: dict[int, np.ndarray] = {}
+    # Real fields and complex ones apart: the former take one lane.
+    for is_complex in (False, True):
+        chosen = [k for k, arm in enumerate(stars.arms) if np.iscomplexobj(arm.fields) is is_complex]
+        if not chosen:
+            continue
+        fields = np.concatenate([stars.arms[k].fields for k in chosen])
+        wave_vectors = np.concatenate([np.tile(stars.arms[k].qpoint, (len(stars.arms[k].fields), 1)) for k in chosen])
+        products = np.empty(fields.shape, dtype=complex)
+        for batch in np.split(np.arange(len(fields)), range(size := engine.batch_size(max_memory), len(fields), size)):
+            q, v = (torch.as_tensor(x[batch], device=device) for x in (wave_vectors, fields))
+            products[batch] = engine.products(q, v).cpu().numpy()
+            done += len(batch)
+            if progress is not None:
+                progress(done, total)
+        ends = np.cumsum([len(stars.arms[k].fields) for k in chosen])
+        found |= dict(zip(chosen, np.split(products, ends[:-1]), strict=True))
+    return stars.carried([arm.expanded(found[k]) for k, arm in enumerate(stars.arms)])
 
 
 def strain_derivatives(

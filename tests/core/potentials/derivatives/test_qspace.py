@@ -133,7 +133,8 @@ def test_off_the_mesh_it_is_the_limit_of_ever_larger_supercells(models):
     exact = phases.conj()[:, None] * phi * phases
     errors = []
     for n in (2, 3, 5):
-        phonon = compute_force_constants(atoms, [n, n, n], model, primitive_matrix=np.eye(3)).to_phonopy()
+        found = compute_force_constants(atoms, [n, n, n], model, primitive_matrix=np.eye(3), engine='rows')
+        phonon = found.to_phonopy()
         phonon.dynamical_matrix.run(GENERAL)
         mass = phonon.primitive.masses[0]
         errors.append(np.abs(phonon.dynamical_matrix.dynamical_matrix * mass - exact).max())
@@ -156,7 +157,8 @@ def test_batches_and_lanes_change_nothing(model, triclinic):
     assert seen == [(k + 1, 9 * len(triclinic)) for k in range(9 * len(triclinic))]
     engine = BlochForceConstants(model, graph)
     first, mixed = torch.tensor(qpoints[[1, 1]]), torch.tensor(qpoints[[1, 0]])
-    on_one, on_two = (engine.columns(q, torch.tensor([4, 4])) for q in (first, mixed))
+    units = torch.eye(3 * len(triclinic), dtype=torch.float64)[[4, 4]]
+    on_one, on_two = (engine.products(q, units) for q in (first, mixed))
     assert torch.equal(on_one.imag, torch.zeros_like(on_one.real))
     torch.testing.assert_close(on_one[0], on_two[0], rtol=0, atol=1e-14)
     np.testing.assert_allclose(on_two[1], together[0][:, 4], rtol=0, atol=1e-14)
@@ -176,8 +178,8 @@ def test_phases_are_seen_from_other_threads(models, triclinic):
     """CUDA runs backward passes in threads of autograd's own: a flag in thread-local storage would be lost there."""
     model = models['mattersim']
     engine = BlochForceConstants(model, graph_of(model, triclinic))
-    q, coordinates = torch.tensor(GENERAL).expand(3, 3), torch.arange(3)
-    here = engine.columns(q, coordinates)
+    q, fields = torch.tensor(GENERAL).expand(3, 3), torch.eye(3 * len(triclinic), dtype=torch.float64)[:3]
+    here = engine.products(q, fields)
     found = []
     vmap = torch.vmap
 
@@ -193,7 +195,7 @@ def test_phases_are_seen_from_other_threads(models, triclinic):
     # The phases are set in this thread, the backward pass runs in another.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, 'vmap', in_a_thread)
-        there = engine.columns(q, coordinates)
+        there = engine.products(q, fields)
     assert len(found) == 1
     assert here.imag.abs().max() > 1e-2
     assert torch.equal(there, here)

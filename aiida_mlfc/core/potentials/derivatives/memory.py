@@ -1,0 +1,52 @@
+"""How much memory can still be had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+#: of the free memory, one batch takes at most this
+SHARE_OF_FREE_MEMORY = 0.5
+#: (limit, used) of the container that the process may run in, control groups version 2 and 1
+_CONTAINER_FILES = (
+    ('memory.max', 'memory.current'),
+    ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes'),
+)
+
+
+def free_memory(device: torch.device, root: Path = Path('/')) -> float:
+    """Memory that can still be had, bytes: what the system has free, or less where a container or a job has a limit.
+
+    :param root: of the file system; tests have their own.
+    :return: infinity where the system does not say.
+    """
+    if device.type == 'cuda':
+        return float(torch.cuda.mem_get_info(device)[0])
+    meminfo = root / 'proc' / 'meminfo'
+    lines = meminfo.read_text(encoding='ascii').splitlines() if meminfo.exists() else []
+    found = [1024.0 * int(line.split()[1]) for line in lines if line.startswith('MemAvailable:')]
+    for limit, used in ((_number(_control_group(root, name)) for name in names) for names in _CONTAINER_FILES):
+        if limit is not None and used is not None:
+            found.append(max(0.0, limit - used))
+    return min(found, default=float('inf'))
+
+
+def _control_group(root: Path, name: str) -> Path:
+    """A file of the control group of this process, or of the outermost one that is in sight."""
+    groups = root / 'proc' / 'self' / 'cgroup'
+    mount = root / 'sys' / 'fs' / 'cgroup'
+    for line in groups.read_text(encoding='ascii').splitlines() if groups.exists() else []:
+        number, controllers, path = line.split(':', 2)
+        controller, _, plain = name.rpartition('/')
+        if (controller in controllers.split(',')) if controller else number == '0':
+            own = mount / controller / path.lstrip('/') / plain
+            if own.exists():
+                return own
+    return mount / name
+
+
+def _number(path: Path) -> float | None:
+    """Bytes, or None where there is no file or no limit (``max``)."""
+    text = path.read_text(encoding='ascii').strip() if path.exists() else ''
+    return float(text) if text.isdigit() else None

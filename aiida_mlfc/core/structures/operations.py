@@ -1,0 +1,90 @@
+"""What the space group does to displacement fields: rotations from spglib, written as a permutation of atoms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import spglib
+from ase import Atoms
+
+from aiida_mlfc.core.structures.checks import StructureError
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Symmetry operations {W|w} of one cell, as they move its atoms: W s_j + w = s_π(j) + k_j.
+
+    :param rotations: W in reduced coordinates, integers, shape ``(n_ops, 3, 3)``.
+    :param cartesian: the same rotations as orthogonal matrices, shape ``(n_ops, 3, 3)``.
+    :param permutations: π(j), shape ``(n_ops, n_atoms)``.
+    :param cells: k_j, the cell in which atom j lands, integers, shape ``(n_ops, n_atoms, 3)``.
+    """
+
+    rotations: np.ndarray
+    cartesian: np.ndarray
+    permutations: np.ndarray
+    cells: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rotations)
+
+    def images(self, qpoint: np.ndarray) -> np.ndarray:
+        """The wave vectors W^-T q to which each operation carries q, reduced coordinates, shape ``(n_ops, 3)``."""
+        return np.linalg.solve(self.rotations.transpose(0, 2, 1), np.broadcast_to(qpoint, (len(self), 3))[..., None])[
+            ..., 0
+        ]
+
+    def moved(self, operation: int, qpoint: np.ndarray, fields: np.ndarray) -> np.ndarray:
+        """Bloch fields v_j exp(2πi q·S) after the operation: fields of the wave vector W^-T q.
+
+        v'_π(j) = exp(-2πi q'·k_j) R v_j, since atom j of cell S lands in cell W S + k_j.
+
+        :param fields: shape ``(..., 3 n_atoms)``.
+        :return: same shape, complex.
+        """
+        n_atoms = self.permutations.shape[1]
+        phases = np.exp(-2j * np.pi * self.cells[operation] @ self.images(qpoint)[operation])
+        vectors = fields.reshape(-1, n_atoms, 3) @ self.cartesian[operation].T * phases[:, None]
+        moved = np.empty_like(vectors)
+        moved[:, self.permutations[operation]] = vectors
+        return moved.reshape(fields.shape)
+
+
+def identity(n_atoms: int) -> Operations:
+    """No symmetry but the identity."""
+    one = np.eye(3)[None]
+    return Operations(one.astype(int), one, np.arange(n_atoms)[None], np.zeros((1, n_atoms, 3), dtype=int))
+
+
+def operations_of(atoms: Atoms, symprec: float = 1e-5) -> Operations:
+    """All operations of a cell as it stands, atoms where they are listed; centring translations included.
+
+    :param symprec: Å.
+    :raises StructureError: if spglib finds no symmetry, or an operation of its does not map atoms onto atoms.
+    """
+    lattice, scaled = np.array(atoms.cell), atoms.get_scaled_positions(wrap=False)
+    try:
+        found = spglib.get_symmetry((lattice, scaled, atoms.numbers), symprec=symprec)
+    except getattr(spglib, 'SpglibError', ()):
+        found = None
+    if found is None:
+        raise StructureError(f'spglib finds no symmetry at symprec {symprec} Å: is the structure broken?')
+    rotations, translations = found['rotations'], found['translations']
+    cartesian = np.einsum('ji,gjk,lk->gil', lattice, rotations, np.linalg.inv(lattice))
+    images = np.einsum('gab,jb->gja', rotations, scaled) + translations[:, None]
+    permutations = np.empty(images.shape[:2], dtype=int)
+    cells = np.empty(images.shape, dtype=int)
+    for g, image in enumerate(images):
+        difference = image[:, None] - scaled[None]
+        whole = np.rint(difference)
+        distance = np.linalg.norm((difference - whole) @ lattice, axis=2)
+        distance[atoms.numbers[:, None] != atoms.numbers[None]] = np.inf
+        partner = distance.argmin(axis=1)
+        if len(set(partner)) < len(partner):
+            raise StructureError(
+                f'symprec {symprec} Å: an operation of spglib puts two atoms on one site; use a smaller symprec'
+            )
+        permutations[g] = partner
+        cells[g] = whole[np.arange(len(partner)), partner]
+    return Operations(rotations, cartesian, permutations, cells)
