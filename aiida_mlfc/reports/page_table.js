@@ -16,6 +16,7 @@ const COLUMNS = [
   { key: 'free_energy_300K', label: 'F(300 K)', unit: 'kJ/mol', number: true, show: fixed(2) },
   { key: 'zero_point_energy', label: 'ZPE', unit: 'kJ/mol', number: true, show: fixed(2) },
   { key: 'max_residual_force', label: 'Force', unit: 'eV/Å', number: true, show: scientific(0) },
+  { key: 'truncation_error', label: 'Cut off', unit: 'THz', number: true, show: fixed(3) },
   { key: 'supercell', label: 'Supercell', className: 'nowrap' },
   { key: 'with_nac', label: 'NAC', show: (value) => value === null ? '' : value ? 'yes' : 'no' },
   { key: 'seconds', label: 'Time', unit: 's', number: true, show: fixed(1) },

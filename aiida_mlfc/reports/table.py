@@ -74,6 +74,7 @@ def screen_table(rows: Sequence[Row]) -> Table:
     table.add_column('verdict', overflow='fold', min_width=8)
     table.add_column('F(300 K)\nkJ/mol', justify='right', no_wrap=True)
     table.add_column('force\neV/Å', justify='right', no_wrap=True)
+    table.add_column('cut off\nTHz', justify='right', no_wrap=True)
     table.add_column('time\ns', justify='right', no_wrap=True)
     for row in rows:
         failed = row['status'] == 'failed'
@@ -89,6 +90,7 @@ def screen_table(rows: Sequence[Row]) -> Table:
             Text('failed', style='bold red') if failed else _verdict(row),
             _number(row['free_energy_300K'], '.2f'),
             _number(row['max_residual_force'], '.0e'),
+            _number(row['truncation_error'], '.2f'),
             _number(row['seconds'], '.1f'),
         )
     return table
@@ -120,4 +122,5 @@ def print_table(rows: Sequence[Row], stream: TextIO | None = None, width: int | 
             console.print(Text(f'! {printable(row["name"])}: {printable(warning)}', style='yellow'))
     console.print(Text(
         'Imaginary frequencies are negative. Energies are per mole of primitive cells. '
-        'Force: the largest left on an atom before it is displaced.', style='dim'))
+        'Force: the largest left on an atom before it is displaced. Cut off: the largest error of a frequency between '
+        'the q-points of the supercell.', style='dim'))

@@ -34,9 +34,11 @@ class RelaxOptions:
 class ForceConstantsOptions:
     """Options of ``task: force_constants``; see :func:`aiida_mlfc.compute_force_constants`.
 
-    :param supercell_matrix: three integers or a 3x3 matrix; if absent, ``supercell_length`` decides.
+    :param supercell_matrix: three integers, a 3x3 matrix, or ``auto``; if absent, ``supercell_length`` decides.
     :param supercell_length: smallest distance between parallel faces of the supercell, Å.
     :param max_atoms: refuse larger supercells.
+    :param truncation_qpoints: number of q-points at which the truncation error is measured; 0 for none.
+    :param tolerance: truncation error at which ``supercell_matrix: auto`` ends its search, THz.
     """
 
     method: Method = 'autograd'
@@ -44,6 +46,8 @@ class ForceConstantsOptions:
     supercell_matrix: Any = None
     supercell_length: float = 9.5
     max_atoms: int = 600
+    truncation_qpoints: int = 4
+    tolerance: float = 0.02
     symprec: float = 1e-4
     device: str = 'cpu'
     dtype: str = 'float64'

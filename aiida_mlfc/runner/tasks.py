@@ -69,6 +69,9 @@ def run_force_constants(inputs: dict[str, Any], options: ForceConstantsOptions, 
         options.distance,
         symprec=options.symprec,
         nac_params=inputs.get('nac_params'),
+        truncation_qpoints=options.truncation_qpoints,
+        tolerance=options.tolerance,
+        max_atoms=options.max_atoms,
     )
     phonon = found.to_phonopy()
     data = {

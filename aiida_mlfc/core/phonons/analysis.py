@@ -137,6 +137,12 @@ def analyse(
     warnings = []
     if verdict.min_frequency < -noise:
         warnings.append('imaginary modes are left out of thermal properties')
+    error = quality.truncation_error
+    if error is not None and verdict.min_frequency < -noise and -verdict.min_frequency < error:
+        warnings.append(
+            f'the lowest mode, {verdict.min_frequency:.2f} THz, lies within the truncation error of the supercell, '
+            f'{error:.2f} THz: it may be an artefact, use a larger supercell'
+        )
     if quality.acoustic_sum_residual > SUM_RESIDUAL_LIMIT:
         warnings.append(f'acoustic sum residual {quality.acoustic_sum_residual:.1e} eV/Å²')
     return Phonons(
