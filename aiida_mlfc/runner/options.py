@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from aiida_mlfc.core.force_constants.record import Method
 from aiida_mlfc.exchange.job import JobFileError
@@ -22,10 +22,11 @@ class RelaxOptions:
     """Options of ``task: relax``; see :func:`aiida_mlfc.relax`."""
 
     relax_cell: bool = False
-    fmax: float = 1e-5
-    smax: float = 1e-2
+    fmax: float = 1e-6
+    smax: float = 1e-3
     steps: int = 500
     symprec: float = 1e-4
+    optimizer: Literal['newton', 'bfgs'] = 'newton'
     device: str = 'cpu'
     dtype: str = 'float64'
 

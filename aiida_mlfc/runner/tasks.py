@@ -37,7 +37,16 @@ def run_relax(inputs: dict[str, Any], options: RelaxOptions, model: Any) -> Outc
 
     atoms = structure_from_arrays(inputs['structure'])
     check_cell(atoms)
-    found = relax(atoms, model, options.relax_cell, options.fmax, options.smax, options.steps, options.symprec)
+    found = relax(
+        atoms,
+        model,
+        options.relax_cell,
+        options.fmax,
+        options.smax,
+        options.steps,
+        options.symprec,
+        options.optimizer,
+    )
     data = {
         'energy': found.energy,
         'max_force': found.max_force,
@@ -47,6 +56,10 @@ def run_relax(inputs: dict[str, Any], options: RelaxOptions, model: Any) -> Outc
         'volume_change': found.volume_change,
         'spacegroup_before': found.spacegroup_before,
         'spacegroup_after': found.spacegroup_after,
+        'optimiser': found.optimiser,
+        'n_gradient_evaluations': found.n_gradient_evaluations,
+        'n_hessian_products': found.n_hessian_products,
+        'fallback': found.fallback,
     }
     return data, lambda folder: write_arrays(folder / ARRAYS_FILE, {'structure': structure_arrays(found.atoms)})
 

@@ -1,57 +1,44 @@
-"""Relaxation that keeps the space group, by ASE's optimisers, its symmetry constraint and its cell filter."""
+"""Relaxation that keeps the space group: Newton steps with exact second derivatives in the coordinates symmetry leaves.
+
+Few steps, and forces that vanish: near the end each step squares the error. Where Newton cannot go on, ASE's BFGS does,
+and the record says so.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
+import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
-from ase.constraints import FixSymmetry
-from ase.filters import FrechetCellFilter
-from ase.optimize import BFGS
 
-from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces_stress
-from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.interface import EnergyModel
+from aiida_mlfc.core.potentials.relaxation.ase_calculator import PotentialCalculator as PotentialCalculator
+from aiida_mlfc.core.potentials.relaxation.first_order import bfgs
+from aiida_mlfc.core.potentials.relaxation.goal import Goal, NotConvergedError
+from aiida_mlfc.core.potentials.relaxation.lockstep import SecondDerivativesError, run_together
+from aiida_mlfc.core.potentials.relaxation.newton import NewtonSearch, StalledError
+from aiida_mlfc.core.potentials.relaxation.symmetric_space import symmetric_space
 from aiida_mlfc.core.potentials.validity import check_displacement, check_environment, check_stress_labels
 from aiida_mlfc.core.structures.symmetry import spacegroup, symmetrized
-from aiida_mlfc.core.units import EV_PER_CUBIC_ANGSTROM_IN_GPA
 
+LOGGER = logging.getLogger(__name__)
 #: largest force component at the end, eV/Å
-DEFAULT_FMAX = 1e-5
+DEFAULT_FMAX = 1e-6
 #: largest stress component at the end, GPa
-DEFAULT_SMAX = 1e-2
+DEFAULT_SMAX = 1e-3
 DEFAULT_STEPS = 500
+#: edges of the graphs that are computed together
+DEFAULT_MAX_EDGES = {'cpu': 300, 'cuda': 40_000}
 
+#: differences of energy below this fraction of the energy are not trusted
+ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 
-class NotConvergedError(RuntimeError):
-    """The optimiser stopped before forces and stress were small enough."""
-
-
-class PotentialCalculator(Calculator):
-    """An EnergyModel as an ASE calculator, in eV, eV/Å and eV/Å³."""
-
-    implemented_properties = ['energy', 'forces', 'stress', 'free_energy']
-
-    def __init__(self, model: EnergyModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes) -> None:
-        """Energy, forces and stress of ``atoms`` at once."""
-        super().calculate(atoms, properties, system_changes)
-        graph = build_graph(self.atoms, self.model.cutoff, self.model.species, self.model.dtype, self.model.device)
-        energy, forces, stress = energy_forces_stress(self.model, graph)
-        voigt = stress[0].flatten()[[0, 4, 8, 5, 2, 1]].cpu().numpy().astype(float) / EV_PER_CUBIC_ANGSTROM_IN_GPA
-        self.results = {
-            'energy': float(energy[0]),
-            'free_energy': float(energy[0]),
-            'forces': forces.cpu().numpy().astype(float),
-            'stress': voigt,
-        }
+Optimizer = Literal['newton', 'bfgs']
 
 
 @dataclass(frozen=True)
@@ -65,6 +52,10 @@ class Relaxation:
     :param n_steps: optimiser steps.
     :param max_displacement: largest distance an atom moved, the strain of the cell taken out, Å.
     :param volume_change: relative.
+    :param optimiser: which one reached the goal, ``newton`` or ``bfgs``.
+    :param n_gradient_evaluations: energies with forces and stress that were computed, all optimisers together.
+    :param n_hessian_products: exact products of the Hessian with a vector; one costs about 1.5 gradient evaluations.
+    :param fallback: why Newton handed over to BFGS; None if it did not.
     """
 
     atoms: Atoms
@@ -76,6 +67,10 @@ class Relaxation:
     volume_change: float
     spacegroup_before: str
     spacegroup_after: str
+    optimiser: Optimizer
+    n_gradient_evaluations: int
+    n_hessian_products: int
+    fallback: str | None
 
 
 def relax(
@@ -86,6 +81,7 @@ def relax(
     smax: float = DEFAULT_SMAX,
     steps: int = DEFAULT_STEPS,
     symprec: float = 1e-5,
+    optimizer: Optimizer = 'newton',
 ) -> Relaxation:
     """Relax positions, or cell and positions, under the symmetry of the start.
 
@@ -95,50 +91,116 @@ def relax(
     :param smax: largest stress component, GPa; used when the cell is relaxed.
     :param steps: give up after so many.
     :param symprec: Å.
+    :param optimizer: ``newton``, or ``bfgs`` of ASE.
     :raises NotConvergedError: after ``steps`` steps, or if the optimiser stops making sense.
     :raises ~aiida_mlfc.core.potentials.validity.OutsideTrainingError: if the crystal lies outside the training set,
         an atom moves farther than the potential was trained on, or the cell may not be relaxed.
     """
+    (found,) = relax_many([structure], potential, relax_cell, fmax, smax, steps, symprec, optimizer)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def relax_many(
+    structures: Sequence[Atoms],
+    potential: EnergyModel,
+    relax_cell: bool = False,
+    fmax: float = DEFAULT_FMAX,
+    smax: float = DEFAULT_SMAX,
+    steps: int = DEFAULT_STEPS,
+    symprec: float = 1e-5,
+    optimizer: Optimizer = 'newton',
+    max_edges: int | None = None,
+) -> list[Relaxation | Exception]:
+    """Relax many crystals at once; Newton steps of small ones share batches. Arguments as in :func:`relax`.
+
+    :param max_edges: of the graphs in one batch; by default 300 on a CPU, where only the smallest crystals gain by it
+        (20 %, measured), and 40,000 on a GPU.
+    :return: for each crystal its relaxation, or the exception that :func:`relax` raises for it.
+    """
     if fmax <= 0 or smax <= 0 or steps < 0:
         raise ValueError(f'wanted fmax > 0, smax > 0, steps >= 0, got {fmax}, {smax}, {steps}')
-    if relax_cell:
-        check_stress_labels(potential.metadata)
-    check_environment(structure, potential.metadata, potential.cutoff)
-    before = spacegroup(structure, symprec)
-    atoms = symmetrized(structure, symprec)
-    atoms.calc = PotentialCalculator(potential)
-    atoms.set_constraint(FixSymmetry(atoms, symprec=symprec, adjust_cell=relax_cell))
-    # The filter mixes forces and stress times volume per atom: its target is the stricter of the two.
-    stress_as_force = smax / EV_PER_CUBIC_ANGSTROM_IN_GPA * atoms.get_volume() / len(atoms)
-    target = FrechetCellFilter(atoms) if relax_cell else atoms
-    optimiser = BFGS(target, logfile=None, maxstep=0.05)
-    n_steps = 0
-    for _ in optimiser.irun(fmax=min(fmax, stress_as_force) if relax_cell else fmax, steps=steps):
-        n_steps = optimiser.nsteps
-        moved = _displacement(structure, atoms)
+    if optimizer not in ('newton', 'bfgs'):
+        raise ValueError(f"optimizer: got {optimizer!r}, wanted 'newton' or 'bfgs'")
+    goal = Goal(fmax, smax if relax_cell else None, steps)
+    jobs: list[_Job | Exception] = []
+    for structure in structures:
+        try:
+            jobs.append(_Job(structure, potential, goal, symprec))
+        except (ValueError, RuntimeError) as error:
+            jobs.append(error)
+    good = [job for job in jobs if isinstance(job, _Job)]
+    ends: dict[int, Exception | None] = {}
+    if optimizer == 'newton':
+        limit = max_edges or DEFAULT_MAX_EDGES.get(potential.device.type, DEFAULT_MAX_EDGES['cpu'])
+        errors = run_together(potential, [job.search.run() for job in good], limit)
+        ends = {id(job): error for job, error in zip(good, errors, strict=True)}
+    found: list[Relaxation | Exception] = []
+    for job in jobs:
+        try:
+            found.append(job if isinstance(job, Exception) else job.finished(optimizer, ends.get(id(job))))
+        except (ValueError, RuntimeError, MemoryError, ArithmeticError) as error:
+            found.append(error)
+    return found
+
+
+class _Job:
+    """One crystal with its checks, and both ways of relaxing it."""
+
+    def __init__(self, structure: Atoms, potential: EnergyModel, goal: Goal, symprec: float) -> None:
+        self.structure, self.potential, self.goal, self.symprec = structure, potential, goal, symprec
+        if goal.smax is not None:
+            check_stress_labels(potential.metadata)
+        check_environment(structure, potential.metadata, potential.cutoff)
+        self.before = spacegroup(structure, symprec)
+        start = symmetrized(structure, symprec)
+        space = symmetric_space(start, symprec, goal.smax is not None)
+        self.search = NewtonSearch(start, space, goal, self.watch, ROUNDING[potential.dtype])
+
+    def watch(self, atoms: Atoms) -> None:
+        """Refuse what the potential cannot know."""
+        moved = _displacement(self.structure, atoms)
         if not math.isfinite(moved):
             raise NotConvergedError('the relaxation ran away: positions are no longer finite')
-        check_displacement(moved, potential.metadata, 'an atom moved during relaxation')
-    max_force = float(np.abs(atoms.get_forces()).max())
-    stress = atoms.get_stress(voigt=False) * EV_PER_CUBIC_ANGSTROM_IN_GPA
-    if max_force > fmax or (relax_cell and np.abs(stress).max() > smax):
-        raise NotConvergedError(
-            f'after {n_steps} steps the largest force is {max_force:.2e} eV/Å (wanted {fmax:.0e})'
-            + (f' and stress {np.abs(stress).max():.2e} GPa (wanted {smax:.0e})' if relax_cell else '')
+        check_displacement(moved, self.potential.metadata, 'an atom moved during relaxation')
+
+    def finished(self, optimizer: Optimizer, error: Exception | None) -> Relaxation:
+        """The record; after BFGS, if that was asked for or Newton could not go on.
+
+        :param error: what ended Newton, None if nothing went wrong.
+        :raises NotConvergedError: if the goal is not reached.
+        """
+        fallback = None
+        if isinstance(error, (StalledError, SecondDerivativesError)):
+            fallback = str(error)
+            LOGGER.warning('%s: BFGS takes over, Newton gave up: %s', self.structure.symbols, fallback)
+        elif error is not None:
+            raise error
+        search = self.search
+        n_steps, n_evaluations = search.n_steps, search.n_evaluations
+        if optimizer == 'bfgs' or fallback is not None:
+            goal = replace(self.goal, steps=self.goal.steps - n_steps)
+            state, more_steps, more = bfgs(search.atoms, self.potential, goal, self.symprec, self.watch)
+            n_steps, n_evaluations, optimizer = n_steps + more_steps, n_evaluations + more, 'bfgs'
+        else:
+            state = search.end()
+        self.goal.check(state, n_steps)
+        return Relaxation(
+            state.atoms,
+            state.energy,
+            state.max_force,
+            state.stress,
+            n_steps,
+            _displacement(self.structure, state.atoms),
+            state.atoms.get_volume() / self.structure.get_volume() - 1,
+            self.before,
+            spacegroup(state.atoms, self.symprec),
+            optimizer,
+            n_evaluations,
+            search.n_products,
+            fallback,
         )
-    energy = float(atoms.get_potential_energy())
-    relaxed = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
-    return Relaxation(
-        relaxed,
-        energy,
-        max_force,
-        stress,
-        n_steps,
-        _displacement(structure, relaxed),
-        relaxed.get_volume() / structure.get_volume() - 1,
-        before,
-        spacegroup(relaxed, symprec),
-    )
 
 
 def _displacement(before: Atoms, after: Atoms) -> float:
