@@ -12,9 +12,17 @@ _PUBLIC = {
     'relax': 'aiida_mlfc.core.potentials.relaxation.relax',
     'compute_force_constants': 'aiida_mlfc.runner.force_constants',
     'dynamical_matrices': 'aiida_mlfc.runner.dynamical_matrices',
+    'gruneisen_parameters': 'aiida_mlfc.runner.gruneisen',
     'analyse': 'aiida_mlfc.core.phonons.analysis',
 }
-__all__ = ['analyse', 'compute_force_constants', 'dynamical_matrices', 'load_potential', 'relax']
+__all__ = [
+    'analyse',
+    'compute_force_constants',
+    'dynamical_matrices',
+    'gruneisen_parameters',
+    'load_potential',
+    'relax',
+]
 
 
 def __getattr__(name: str) -> Any:

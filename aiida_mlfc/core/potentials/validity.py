@@ -76,13 +76,14 @@ def check_displacement(displacement: float, metadata: dict[str, Any], what: str)
         )
 
 
-def check_stress_labels(metadata: dict[str, Any]) -> None:
-    """Refuse cell relaxation with a potential that never learned stress: its lattice has no meaning.
+def check_stress_labels(metadata: dict[str, Any], purpose: str = 'relaxing the cell') -> None:
+    """Refuse to strain the cell with a potential that never learned stress: its lattice has no meaning.
 
+    :param purpose: what the cell is strained for, in the words of the error.
     :raises OutsideTrainingError: if the card says so, or says nothing.
     """
     if not metadata.get('validity', {}).get(HAS_STRESS, False):
         raise OutsideTrainingError(
-            'relaxing the cell needs a potential trained on stress; the card of this one does not say that it was. '
-            'Relax positions only, or use another potential'
+            f'{purpose} needs a potential trained on stress; the card of this one does not say that it was. '
+            'Keep the cell as it is, or use another potential'
         )

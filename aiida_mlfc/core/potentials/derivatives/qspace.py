@@ -17,6 +17,7 @@ Atoms may feel forces. Long-range electrostatics are not in here: LO-TO splittin
 from __future__ import annotations
 
 from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -179,29 +180,3 @@ def star_force_constants(
         ends = np.cumsum([len(stars.arms[k].fields) for k in chosen])
         found |= dict(zip(chosen, np.split(products, ends[:-1]), strict=True))
     return stars.carried([arm.expanded(found[k]) for k, arm in enumerate(stars.arms)])
-
-
-def strain_derivatives(
-    model: EnergyModel, graph: AtomGraph, masses: np.ndarray, qpoint: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Squared frequencies at one q, and their derivatives with respect to strain: a third backward pass, exact.
-
-    The strain ε acts as ``x -> x (1 + ε)`` on positions and cell; atoms follow it and do not relax further, q keeps its
-    reduced coordinates. Where a distance passes the cutoff, a model that is smooth to second order only jumps.
-    All columns are one batch. Of degenerate modes only the sum of their derivatives has a meaning: strain chooses its
-    own modes among them, rounding chose these.
-
-    :param masses: shape ``(n_atoms,)``, amu.
-    :param qpoint: reduced coordinates, shape ``(3,)``.
-    :return: ω² ascending, shape ``(3 n_atoms,)``, eV/Å²/amu, and dω²/dε, shape ``(3 n_atoms, 3, 3)``, same unit.
-    """
-    strain = torch.zeros_like(graph.cell, requires_grad=True)
-    with torch.enable_grad():
-        engine = BlochForceConstants(model, graph.strained(strain))
-        q = torch.as_tensor(qpoint, dtype=torch.float64, device=graph.positions.device)
-        matrix = engine.matrix(q, create_graph=True)
-        roots = torch.as_tensor(masses, dtype=graph.cell.dtype, device=graph.cell.device).sqrt().repeat_interleave(3)
-        matrix = (matrix + matrix.mH) / 2 / torch.outer(roots, roots)
-        squares = torch.linalg.eigvalsh(matrix)
-        gradients = [torch.autograd.grad(square, strain, retain_graph=True)[0][0] for square in squares]
-    return squares.detach().cpu().numpy(), torch.stack(gradients).cpu().numpy()

@@ -11,7 +11,7 @@ from ase.build import bulk
 
 from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces, hvp
 from aiida_mlfc.core.potentials.derivatives.phased_gather import BlochGraph
-from aiida_mlfc.core.potentials.derivatives.qspace import BlochForceConstants, bloch_force_constants, strain_derivatives
+from aiida_mlfc.core.potentials.derivatives.qspace import BlochForceConstants, bloch_force_constants
 from aiida_mlfc.core.potentials.derivatives.rows import directional_responses
 from aiida_mlfc.core.potentials.graphs.batching import concatenate
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
@@ -272,55 +272,3 @@ def test_single_precision_is_near(triclinic):
         for m in (load_mattersim(TINY, torch.float64), load_mattersim(TINY, torch.float32))
     )
     assert 1e-9 < np.abs(single - exact).max() < 1e-4
-
-
-def strained(atoms: Atoms, strain: np.ndarray) -> Atoms:
-    """x -> x (1 + strain), not wrapped."""
-    moved = atoms.copy()
-    moved.set_cell(np.array(atoms.cell) @ (np.eye(3) + strain), scale_atoms=False)
-    moved.positions = atoms.positions @ (np.eye(3) + strain)
-    return moved
-
-
-def squares(model, atoms, masses, q):
-    (phi,) = bloch_force_constants(model, graph_of(model, atoms), q[None])
-    roots = np.sqrt(masses).repeat(3)
-    return np.linalg.eigvalsh((phi + phi.conj().T) / 2 / np.outer(roots, roots))
-
-
-#: so small that no distance passes 4.0, 4.4 or 5.0 Å, where third derivatives jump: one is 8e-4 Å from there
-STEPS = (1e-4, 5e-5)
-
-
-def by_differences(model, atoms, masses, q, direction):
-    slow, fast = (
-        (squares(model, strained(atoms, h * direction), masses, q)
-         - squares(model, strained(atoms, -h * direction), masses, q)) / (2 * h)
-        for h in STEPS
-    )
-    return (4 * fast - slow) / 3
-
-
-def test_strain_derivatives_equal_differences(model, triclinic):
-    masses = triclinic.get_masses()
-    values, slopes = strain_derivatives(model, graph_of(model, triclinic), masses, GENERAL)
-    np.testing.assert_allclose(values, squares(model, triclinic, masses, GENERAL), rtol=0, atol=1e-14)
-    # Rotation and shear are both in [0, 1]; a rotation alone must change nothing.
-    for direction in (np.eye(3), np.outer([1, 0, 0], [0, 1, 0]), np.diag([0, 1.0, 0])):
-        expected = by_differences(model, triclinic, masses, GENERAL, direction)
-        assert np.abs(expected).max() > 1e-3
-        np.testing.assert_allclose((slopes * direction).sum((1, 2)), expected, rtol=0, atol=1e-8)
-    np.testing.assert_allclose(slopes, slopes.transpose(0, 2, 1), rtol=0, atol=1e-12)
-
-
-def test_strain_derivatives_of_degenerate_modes_have_a_trace(models):
-    """Along Γ-X transverse modes are pairs; volume splits none of them, so each pair moves with the trace."""
-    model, atoms = models['embedded'], bulk('Si', 'diamond', a=5.43)
-    q, masses = np.array([0.2, 0, 0.2]), atoms.get_masses()
-    values, slopes = strain_derivatives(model, graph_of(model, atoms), masses, q)
-    pairs = np.flatnonzero(np.diff(values) < 1e-10)
-    assert len(pairs) == 2
-    expected = by_differences(model, atoms, masses, q, np.eye(3))
-    traces = np.trace(slopes, axis1=1, axis2=2)
-    for k in pairs:
-        assert traces[k : k + 2].sum() == pytest.approx(expected[k : k + 2].sum(), abs=1e-8)
