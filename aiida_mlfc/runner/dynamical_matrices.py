@@ -8,13 +8,15 @@ import numpy as np
 from ase import Atoms
 from phonopy.structure.atoms import PhonopyAtoms
 
-from aiida_mlfc.core.potentials.derivatives.qspace import bloch_force_constants
+from aiida_mlfc.core.potentials.derivatives.commensurate_rows import commensurate_force_constants
+from aiida_mlfc.core.potentials.derivatives.qspace import BlochForceConstants, star_force_constants
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph, one_hot_types
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.registry import load_potential
 from aiida_mlfc.core.potentials.validity import check_environment
 from aiida_mlfc.core.structures.cells import as_ase, to_phonopy
-from aiida_mlfc.core.structures.operations import operations_of
+from aiida_mlfc.core.structures.little_group import find_stars
+from aiida_mlfc.core.structures.operations import identity, operations_of
 from aiida_mlfc.runner.bloch_phases import check_hermitian, hermitian_part, with_phonopy_phases
 
 
@@ -31,7 +33,8 @@ def dynamical_matrices(
     D_iα,jβ(q) = (m_i m_j)^(-1/2) Σ_S Φ(i α 0; j β S) exp(2πi q·(s_j + S - s_i)), s in reduced coordinates: phonopy's
     phase, so that eigenvectors, too, compare directly. No LO-TO splitting. One q of each star is computed, along the
     directions that its little group leaves, in batches whose size follows from measured memory; see
-    :func:`~aiida_mlfc.core.potentials.derivatives.qspace.bloch_force_constants`.
+    :func:`~aiida_mlfc.core.potentials.derivatives.qspace.bloch_force_constants`. A potential that says that its inside
+    cannot be reached (``neighbours_only``) is asked through the smallest supercell of each q, which must be a fraction.
 
     :param structure: the cell, taken as it is; give the primitive cell for primitive phonons. Masses that were set on
         it hold, otherwise phonopy's.
@@ -55,9 +58,13 @@ def dynamical_matrices(
     model = load_potential(potential) if isinstance(potential, str) else potential
     one_hot_types(atoms.numbers, model.species)
     check_environment(atoms, model.metadata, model.cutoff)
-    graph = build_graph(atoms, model.cutoff, model.species, model.dtype, model.device)
-    operations = None if symprec is None else operations_of(atoms, symprec)
-    phi = bloch_force_constants(model, graph, qpoints, max_memory, progress, operations)
+    operations = identity(len(atoms)) if symprec is None else operations_of(atoms, symprec)
+    stars = find_stars(qpoints, operations)
+    if model.neighbours_only:
+        graph = build_graph(atoms, model.cutoff, model.species, model.dtype, model.device)
+        phi = star_force_constants(BlochForceConstants(model, graph), stars, max_memory, progress)
+    else:
+        phi = commensurate_force_constants(model, atoms, stars, progress=progress)
     check_hermitian(phi, model.dtype)
     masses = (structure if isinstance(structure, PhonopyAtoms) else to_phonopy(structure)).masses
     return hermitian_part(with_phonopy_phases(phi, qpoints, atoms, masses))

@@ -55,7 +55,8 @@ def compute_force_constants(
     :param symprec: Å.
     :param nac_params: ``born``, ``dielectric``, ``factor`` as phonopy takes them.
     :param engine: of ``autograd``: ``rows``, ``qspace``, or the cheaper one, see :mod:`aiida_mlfc.runner.engines`.
-    :param truncation_qpoints: number of q-points off the mesh at which the truncation error is measured; 0 for none.
+    :param truncation_qpoints: number of q-points off the mesh at which the truncation error is measured; 0 for none,
+        and none for a potential whose inside cannot be reached.
     :param tolerance: THz, for ``auto``.
     :param max_atoms: largest supercell that ``auto`` may take.
     :return: with ``.array``, ``.quality`` and ``.to_phonopy()``.
@@ -67,6 +68,8 @@ def compute_force_constants(
         raise ValueError(f"method: got {method!r}, wanted 'autograd' or 'finite_difference'")
     if engine not in ('auto', 'rows', 'qspace'):
         raise ValueError(f"engine: got {engine!r}, wanted 'auto', 'rows' or 'qspace'")
+    if engine == 'qspace' and not model.neighbours_only:
+        raise ValueError("engine: got 'qspace', which this potential does not allow (neighbours_only): use 'rows'")
     if truncation_qpoints < 0:
         raise ValueError(f'truncation_qpoints: got {truncation_qpoints}, wanted 0 or more')
     # Refusals first: the symmetry search of a supercell takes seconds.
@@ -80,12 +83,17 @@ def compute_force_constants(
 
         if supercell_matrix != 'auto':
             raise ValueError(f"supercell_matrix: got {supercell_matrix!r}, wanted integers or 'auto'")
+        if not model.neighbours_only:
+            raise ValueError(
+                "supercell_matrix: 'auto' needs a potential that the q-space engine reaches; give integers"
+            )
         supercell_matrix, curve = find_supercell(
             atoms, model, tolerance, max_atoms, primitive_matrix, symprec, max(1, truncation_qpoints)
         )
     setup = set_up(atoms, np.asarray(supercell_matrix), primitive_matrix, symprec)
     found, qspace = _computed(setup, model, method, engine, distance, nac_params, progress)
-    if truncation_qpoints:
+    # Without the q-space engine there is nothing exact between the q-points of the supercell to compare with.
+    if truncation_qpoints and model.neighbours_only:
         error = measure_truncation(found, qspace or QSpace.of(setup, model, np.zeros((0, 3))), truncation_qpoints)
         quality = replace(
             found.quality,
@@ -108,11 +116,10 @@ def _computed(
     progress: Progress | None,
 ) -> tuple[ForceConstants, QSpace | None]:
     started = time.perf_counter()
-    qspace = QSpace.of(setup, model) if method == 'autograd' and engine != 'rows' else None
-    if qspace is not None and engine == 'auto' and qspace.cheaper(setup) == 'rows':
-        engine = 'rows'
-    if method == 'autograd' and engine != 'rows':
-        assert qspace is not None
+    qspace = None
+    if method == 'autograd' and engine != 'rows' and model.neighbours_only:
+        qspace = QSpace.of(setup, model)
+    if qspace is not None and (engine == 'qspace' or qspace.cheaper(setup) == 'qspace'):
         matrices = qspace.matrices(setup.phonon.primitive.masses, progress)
         at_rest, n_products = -qspace.engine.gradient.cpu().numpy(), qspace.stars.n_products
         measured = _measured(method, model, started) | {'engine': 'qspace'}

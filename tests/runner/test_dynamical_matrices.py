@@ -8,6 +8,7 @@ from ase.build import bulk
 from phonopy.structure.atoms import PhonopyAtoms
 
 from aiida_mlfc import compute_force_constants, dynamical_matrices
+from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.mattersim.weights import load_mattersim
 from aiida_mlfc.core.potentials.validity import OutsideTrainingError
 from aiida_mlfc.core.structures.cells import to_phonopy
@@ -173,3 +174,40 @@ def test_second_derivatives_of_no_energy_are_refused(triclinic):
 
     with pytest.raises(RuntimeError, match='not Hermitian'):
         dynamical_matrices(triclinic, GENERAL, Mistaken())
+
+
+class Unreachable(EmbeddedAtoms):
+    """Reads its neighbours elsewhere than through the door, and says so."""
+
+    neighbours_only = False
+
+    def forward(self, graph):
+        class Other(type(graph)):
+            def neighbours(self, x):
+                return x[self.edge_index[1]]
+
+        values = {name: getattr(graph, name) for name in AtomGraph.__dataclass_fields__}
+        return super().forward(Other(**values, **({'state': graph.state} if hasattr(graph, 'state') else {})))
+
+
+def test_potentials_that_cannot_be_reached_are_asked_through_supercells(crystals):
+    atoms, qpoints = crystals['rocksalt-rattled'], [[0, 0, 0], [0.5, 0.25, 0], [-0.5, 0.75, 0], [1 / 3, 1 / 3, 0]]
+    inside, outside = (dynamical_matrices(atoms, qpoints, model) for model in (EmbeddedAtoms(), Unreachable()))
+    np.testing.assert_allclose(outside, inside, rtol=0, atol=1e-13)
+    # What happens without saying so: Hermitian and wrong. The contract test holds every model to the rule.
+    silent = Unreachable()
+    silent.neighbours_only = True
+    assert np.abs(dynamical_matrices(atoms, qpoints, silent) - inside).max() > 1e-3
+    with pytest.raises(ValueError, match='wanted fractions'):
+        dynamical_matrices(atoms, GENERAL + 1e-7, Unreachable())
+
+
+def test_force_constants_of_such_a_potential_come_from_rows(crystals):
+    atoms = crystals['diamond']
+    found = compute_force_constants(atoms, [2, 2, 2], Unreachable())
+    expected = compute_force_constants(atoms, [2, 2, 2], EmbeddedAtoms())
+    assert (found.quality.engine, found.quality.truncation_error) == ('rows', None)
+    np.testing.assert_allclose(found.array, expected.array, rtol=0, atol=1e-12)
+    for arguments in ({'engine': 'qspace'}, {'supercell_matrix': 'auto'}):
+        with pytest.raises(ValueError, match=r'qspace|q-space'):
+            compute_force_constants(atoms, **{'supercell_matrix': [1, 1, 1], 'potential': Unreachable(), **arguments})

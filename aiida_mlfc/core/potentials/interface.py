@@ -15,7 +15,8 @@ class EnergyModel(nn.Module, ABC):
     """A scalar, extensive energy, C2-smooth in positions and cell; a subclass provides :meth:`forward`.
 
     Nothing in a model detaches, takes an argmax, clamps an angle or leaves torch, and whatever an atom learns from
-    another crosses through ``graph.neighbours``: on these two rules all derivatives stand.
+    another crosses through ``graph.neighbours``: on these two rules all derivatives stand, on the second one the
+    q-space engine alone.
     """
 
     #: radius within which atoms see each other directly, Å
@@ -26,6 +27,9 @@ class EnergyModel(nn.Module, ABC):
     interaction_range: float
     #: atomic numbers, in the order of the columns of ``graph.atom_types``
     species: tuple[int, ...]
+    #: whether all that an atom learns from another crosses ``graph.neighbours``; a model that cannot keep that rule says
+    #: False, and its dynamical matrices are taken from supercells
+    neighbours_only: bool = True
     #: the model card: training data with hashes, licence, citation, limits of validity
     metadata: dict[str, Any]
 

@@ -14,13 +14,17 @@ from ase.build import make_supercell
 from ase.neighborlist import neighbor_list
 from scipy.spatial.transform import Rotation
 
+from aiida_mlfc.core.potentials.derivatives.commensurate_rows import commensurate_force_constants
 from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces, energy_forces_stress, hvp
 from aiida_mlfc.core.potentials.derivatives.finite_differences import difference_responses
+from aiida_mlfc.core.potentials.derivatives.qspace import bloch_force_constants
 from aiida_mlfc.core.potentials.derivatives.rows import directional_responses
 from aiida_mlfc.core.potentials.graphs.batching import concatenate
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.mattersim.model import M3GNet
 from aiida_mlfc.core.potentials.mattersim.weights import load_mattersim
+from aiida_mlfc.core.structures.little_group import find_stars
+from aiida_mlfc.core.structures.operations import identity
 from aiida_mlfc.core.units import EV_PER_CUBIC_ANGSTROM_IN_GPA
 
 from ..small_systems import EmbeddedAtoms, small_crystals, small_dx
@@ -230,6 +234,20 @@ def test_hessian_rows_are_differences_of_forces(model, crystal):
     )
     assert np.abs(rows - differences).max() < 1e-6 * np.abs(rows).max()
     assert np.abs(forces - energy_and_forces(model, crystal)[1]).max() < INVARIANCE
+
+
+def test_all_that_atoms_learn_from_each_other_crosses_one_door(model, rattled):
+    """Bloch phases on ``graph.neighbours`` give what a supercell gives; a model with another door says so or fails."""
+    q = np.array([0.5, 0, 1 / 3])
+    if not model.neighbours_only:
+        with pytest.raises(RuntimeError, match='vmap'):
+            bloch_force_constants(model, graph_of(model, rattled), q[None])
+        return
+    inside = bloch_force_constants(model, graph_of(model, rattled), q[None])
+    stars = find_stars(q[None], identity(len(rattled)))
+    outside = commensurate_force_constants(model, rattled, stars)
+    assert np.abs(outside.imag).max() > 1e-3
+    np.testing.assert_allclose(inside, outside, rtol=0, atol=1e-12 * max(1, np.abs(outside).max()))
 
 
 def test_batch_equals_single(model):

@@ -53,6 +53,8 @@ class DXModel(EnergyModel):
         self.config = config
         self.metadata = dict(metadata or {})
         self.species = config.species
+        # Recomputed blocks open the door anew inside the second backward, where vmap cannot follow.
+        self.neighbours_only = not config.checkpoint_blocks
         self.cutoff = config.cutoff
         self.n_message_layers = config.n_layers + 1
         # The embedding by degree reads neighbours once more than there are blocks.
