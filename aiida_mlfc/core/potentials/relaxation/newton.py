@@ -237,14 +237,16 @@ class NewtonSearch:
         now = float(np.linalg.norm(point.gradient))
         # What the third derivatives will leave, judged by the last step; solving better than that is wasted
         # (S. C. Eisenstat and H. F. Walker, SIAM J. Sci. Comput. 17, 16 (1996), choice 2).
-        wanted = now * min(0.1, 0.3 * (now / before) ** 2)
+        wanted = now * min(0.1, (now / before) ** 2)
         wanted = max(wanted, 0.1 * self._goal_gradient(point))
         rest = point.gradient
         while (vector := model.orthonormal(self._preconditioned(rest))) is not None:
             model.add(vector, (yield from self._product(point, vector)))
             rest = model.step(radius)[2]
             if np.linalg.norm(rest) <= wanted or model.is_complete:
-                return
+                break
+        if self._reference is not None:
+            self._reference = model.corrected(self._reference)
 
     def _goal_gradient(self, point: Point) -> float:
         """Length of gradient at which the goal is certainly reached, eV/Å."""

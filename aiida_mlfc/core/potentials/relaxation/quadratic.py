@@ -86,6 +86,14 @@ class QuadraticModel:
         projected = self.basis @ self.products.T
         return np.asarray(projected + projected.T) / 2
 
+    def corrected(self, hessian: np.ndarray) -> np.ndarray:
+        """The symmetric matrix next to ``hessian``, shape ``(n, n)``, that has the products of this model.
+
+        Powell's symmetric Broyden update, for all products at once.
+        """
+        missing = self.basis.T @ (self.products - self.basis @ hessian)
+        return np.asarray(hessian + missing + missing.T - missing @ self.basis.T @ self.basis)
+
     def lowest_eigenvalue(self) -> float:
         """Of the projected Hessian: an upper bound of the true one."""
         return float(np.linalg.eigvalsh(self.hessian())[0])
