@@ -13,6 +13,7 @@ _COMMANDS = {
     'screen': ('aiida_mlfc.cli.screen', 'Phonons of crystals in files and folders.'),
     'report': ('aiida_mlfc.cli.report', 'One self-contained HTML page of everything screened.'),
     'query': ('aiida_mlfc.cli.query', 'Questions to the results: unstable ones, made with, where from.'),
+    'reference': ('aiida_mlfc.cli.reference', 'DFT references: import, list, compute.'),
     'potential': ('aiida_mlfc.cli.potential', 'Potentials: list, show, import.'),
 }
 

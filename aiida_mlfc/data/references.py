@@ -6,19 +6,27 @@ or a work chain), ``functional``, ``licence``, ``code``, and for computed ones `
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 
-from aiida.orm import Group, Node, QueryBuilder
+from aiida.orm import Group, Node, QueryBuilder, StructureData
 from aiida_phonopy.data import ForceConstantsData, PhonopyData
+
+from aiida_mlfc.core.references.files import sha256_of
+from aiida_mlfc.core.references.finding import Candidate
+from aiida_mlfc.core.references.record import NOT_STATED, Reference
+from aiida_mlfc.data.force_constants import force_constants_node
+from aiida_mlfc.data.nac import nac_params_node
 
 #: attribute that says where a reference comes from
 KEY_REFERENCE = 'reference'
 #: group that references are found in, whether imported or computed
 GROUP = 'mlfc/references'
-#: extra: sha256 over the files a reference was imported from
+#: extra: sha256 over the files a reference was imported from; of an archive only if all of it was
 EXTRA_SHA256 = 'mlfc_reference_sha256'
-NOT_STATED = 'not stated'
+#: extra: sha256 over the files of this one reference, for archives with several
+EXTRA_CONTENT = 'mlfc_reference_content'
 
 #: pw.x names exchange, correlation and their gradient corrections one by one; what people call the common ones
 _FUNCTIONALS = {
@@ -63,29 +71,68 @@ def common_functional(pseudos: dict[str, Any]) -> str:
     return next(iter(found.values()))
 
 
-def add_to_group(node: Node) -> None:
-    """Put a reference where ``aiida-mlfc reference list`` and comparisons find it."""
+def reference_node(reference: Reference) -> ForceConstantsData:
+    """An unstored node of a reference that was read from files."""
+    found = reference.force_constants
+    nac = found.nac_params
+    node = force_constants_node(
+        StructureData(ase=found.unitcell),
+        found.array,
+        {
+            'supercell_matrix': found.supercell_matrix,
+            'primitive_matrix': found.primitive_matrix,
+            'symprec': found.symprec,
+            # NaN stands for not known; AiiDA stores none
+            'quality': {k: None if v != v else v for k, v in found.quality.to_dict().items()},
+        },
+        None if nac is None else nac_params_node(nac['born'], nac['dielectric']),
+    )
+    source = reference.source.to_dict()
+    node.base.attributes.set(
+        KEY_REFERENCE,
+        {'name': reference.name, **source, 'source': source['path'], 'checks': reference.checks.to_dict()},
+    )
+    node.base.extras.set(EXTRA_CONTENT, content_sha256(reference))
+    node.label = reference.name[:255]
+    return node
+
+
+def content_sha256(reference: Reference) -> str:
+    """sha256 over the checksums of the files that a reference was made of."""
+    return hashlib.sha256('\n'.join(sorted(reference.source.sha256.values())).encode()).hexdigest()
+
+
+def candidate_sha256(candidate: Candidate) -> str:
+    """sha256 over the files of a reference, cheap beside reading them: the same content is imported once.
+
+    :raises OSError: if a file cannot be read.
+    """
+    if candidate.archive:
+        return sha256_of(candidate.path)
+    digest = hashlib.sha256()
+    for role, path in sorted(candidate.files.items()):
+        digest.update(f'{role} {sha256_of(path)}\n'.encode())
+    return digest.hexdigest()
+
+
+def add_to_group(nodes: list[Node]) -> None:
+    """Put references into the group that people find them in."""
     group, _ = Group.collection.get_or_create(label=GROUP)
-    group.add_nodes(node)
+    group.add_nodes(nodes)
 
 
 def all_references() -> list[ForceConstantsData | PhonopyData]:
-    """Every reference of the profile, oldest first."""
+    """Every reference of the profile, imported or computed, oldest first."""
     query = QueryBuilder()
-    query.append(Group, filters={'label': GROUP}, tag='group')
-    query.append((ForceConstantsData, PhonopyData), with_group='group', tag='reference', project='*')
-    query.order_by({'reference': {'ctime': 'asc'}})
+    query.append(
+        (ForceConstantsData, PhonopyData), filters={'attributes': {'has_key': KEY_REFERENCE}}, tag='here', project='*'
+    )
+    query.order_by({'here': {'ctime': 'asc'}})
     return query.all(flat=True)
 
 
-def imported_sha256s() -> set[str]:
-    """sha256 of all references that were imported, to import none twice."""
+def imported_sha256s(extra: str) -> set[str]:
+    """What was imported before, by :data:`EXTRA_SHA256` or :data:`EXTRA_CONTENT`."""
     query = QueryBuilder()
-    query.append(Group, filters={'label': GROUP}, tag='group')
-    query.append(
-        (ForceConstantsData, PhonopyData),
-        with_group='group',
-        filters={f'extras.{EXTRA_SHA256}': {'like': '%'}},
-        project=f'extras.{EXTRA_SHA256}',
-    )
+    query.append((ForceConstantsData, PhonopyData), filters={'extras': {'has_key': extra}}, project=f'extras.{extra}')
     return set(query.all(flat=True))
