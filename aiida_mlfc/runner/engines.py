@@ -91,12 +91,17 @@ class QSpace:
         """Bytes for a batch of products: no more than the supercell's own graph would take."""
         return min(len(self.qpoints) * self.engine.bytes_of_lane, self.engine.default_memory)
 
+    @property
+    def cost(self) -> float:
+        """Of the products at these q-points, in the unit of :class:`Costs`."""
+        return len(self.primitive) * COST_OF_LANE * self.stars.n_lanes
+
     def costs(self, setup: Setup) -> Costs:
         """Both engines, for the supercell of ``setup``."""
         n_primitive, n_super = len(self.primitive), len(setup.phonon.supercell)
         return Costs(
             rows=n_super * (COST_OF_FIRST_BACKWARD + len(setup.directions)),
-            qspace=n_primitive * (COST_OF_FIRST_BACKWARD + COST_OF_LANE * self.stars.n_lanes),
+            qspace=n_primitive * COST_OF_FIRST_BACKWARD + self.cost,
             rows_memory=self.engine.bytes_of_lane * n_super / n_primitive,
         )
 

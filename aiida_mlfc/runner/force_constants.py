@@ -55,8 +55,9 @@ def compute_force_constants(
     :param symprec: Å.
     :param nac_params: ``born``, ``dielectric``, ``factor`` as phonopy takes them.
     :param engine: of ``autograd``: ``rows``, ``qspace``, or the cheaper one, see :mod:`aiida_mlfc.runner.engines`.
-    :param truncation_qpoints: number of q-points off the mesh at which the truncation error is measured; 0 for none,
-        and none for a potential whose inside cannot be reached.
+    :param truncation_qpoints: number of q-points off the mesh at which the truncation error is measured, fewer where
+        they would cost more than the force constants; 0 for none, and none for a potential whose inside cannot be
+        reached.
     :param tolerance: THz, for ``auto``.
     :param max_atoms: largest supercell that ``auto`` may take.
     :return: with ``.array``, ``.quality`` and ``.to_phonopy()``.
@@ -94,7 +95,9 @@ def compute_force_constants(
     found, qspace = _computed(setup, model, method, engine, distance, nac_params, progress)
     # Without the q-space engine there is nothing exact between the q-points of the supercell to compare with.
     if truncation_qpoints and model.neighbours_only:
-        error = measure_truncation(found, qspace or QSpace.of(setup, model, np.zeros((0, 3))), truncation_qpoints)
+        qspace = qspace or QSpace.of(setup, model)
+        costs = qspace.costs(setup)
+        error = measure_truncation(found, qspace, truncation_qpoints, min(costs.rows, costs.qspace))
         quality = replace(
             found.quality,
             truncation_error=error.largest,

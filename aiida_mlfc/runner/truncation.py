@@ -6,6 +6,7 @@ back onto itself. No other code can say how much, since it takes exact matrices 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,10 @@ from aiida_mlfc.core.structures.operations import Operations
 from aiida_mlfc.runner.bloch_phases import frequencies, hermitian_part
 from aiida_mlfc.runner.engines import QSpace
 
-#: q-points at which the error is measured
+#: q-points at which the error is measured, unless they would cost more than the force constants themselves
 DEFAULT_QPOINTS = 4
+#: of which at least so many, the longest wave and the shortest
+FEWEST_QPOINTS = 2
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,24 @@ def points_between(force_constants: ForceConstants, operations: Operations, n_qp
     return np.asarray(ordered[chosen])
 
 
-def measure_truncation(force_constants: ForceConstants, qspace: QSpace, n_qpoints: int = DEFAULT_QPOINTS) -> Truncation:
+def measure_truncation(
+    force_constants: ForceConstants,
+    qspace: QSpace,
+    n_qpoints: int = DEFAULT_QPOINTS,
+    max_cost: float = math.inf,
+) -> Truncation:
     """Exact frequencies between the q-points of the supercell, beside interpolated ones; LO-TO splitting in neither.
 
     :param qspace: of the same primitive cell and potential.
+    :param max_cost: in the unit of :class:`~aiida_mlfc.runner.engines.Costs`; fewer q-points are taken where they would
+        cost more, but :data:`FEWEST_QPOINTS` in any case that asks for so many.
     """
     phonon = force_constants.to_phonopy()
     qpoints = points_between(force_constants, qspace.stars.operations, n_qpoints)
+    affordable = int(max_cost / qspace.at(qpoints).cost * len(qpoints)) if math.isfinite(max_cost) else n_qpoints
+    if affordable < len(qpoints):
+        fewer = min(n_qpoints, max(FEWEST_QPOINTS, affordable))
+        qpoints = points_between(force_constants, qspace.stars.operations, fewer)
     exact = frequencies(hermitian_part(qspace.at(qpoints).matrices(phonon.primitive.masses)))
     nac_params, phonon.nac_params = phonon.nac_params, None
     phonon.run_qpoints(qpoints)

@@ -6,9 +6,11 @@ from ase.build import bulk
 from phonopy.harmonic.dynmat_to_fc import get_commensurate_points
 
 from aiida_mlfc import compute_force_constants
+from aiida_mlfc.core.force_constants.irreducible import set_up
 from aiida_mlfc.core.structures.operations import operations_of
 from aiida_mlfc.runner.auto_supercell import TruncationWarning, find_supercell
-from aiida_mlfc.runner.truncation import points_between
+from aiida_mlfc.runner.engines import QSpace
+from aiida_mlfc.runner.truncation import measure_truncation, points_between
 
 from ..core.small_systems import EmbeddedAtoms
 
@@ -49,6 +51,18 @@ def test_error_is_that_of_a_supercell_without_folding(model):
     assert small.quality.truncation_error == pytest.approx(differences.max(), abs=1e-6)
     assert small.quality.truncation_mean_error == pytest.approx(differences.mean(), abs=1e-6)
     assert small.quality.truncation_error > 0.01
+
+
+def test_no_more_is_spent_on_it_than_asked(model):
+    found = compute_force_constants(bulk('Si', 'diamond', a=5.43), [4, 4, 4], model, truncation_qpoints=0)
+    setup = set_up(bulk('Si', 'diamond', a=5.43), np.array([4, 4, 4]))
+    qspace = QSpace.of(setup, model)
+    four = measure_truncation(found, qspace, 4)
+    assert len(four.qpoints) == 4
+    assert len(measure_truncation(found, qspace, 4, qspace.at(four.qpoints).cost).qpoints) == 4
+    assert len(measure_truncation(found, qspace, 4, 0.76 * qspace.at(four.qpoints).cost).qpoints) == 3
+    assert len(measure_truncation(found, qspace, 4, 0.0).qpoints) == 2
+    assert len(measure_truncation(found, qspace, 1, 0.0).qpoints) == 1
 
 
 def test_finite_differences_and_nac_are_measured_too(model):
