@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from aiida_mlfc.core.force_constants.from_qpoints import from_dynamical_matrices
 from aiida_mlfc.core.force_constants.irreducible import Setup, from_responses, set_up
 from aiida_mlfc.core.force_constants.record import ForceConstants, Method
 from aiida_mlfc.core.potentials.derivatives.finite_differences import DEFAULT_DISTANCE, difference_responses
+from aiida_mlfc.core.potentials.derivatives.memory import peak_memory, reset_peak
 from aiida_mlfc.core.potentials.derivatives.rows import directional_responses
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph, one_hot_types
 from aiida_mlfc.core.potentials.interface import EnergyModel
@@ -119,6 +119,7 @@ def _computed(
     progress: Progress | None,
 ) -> tuple[ForceConstants, QSpace | None]:
     started = time.perf_counter()
+    reset_peak()
     qspace = None
     if method == 'autograd' and engine != 'rows' and model.neighbours_only:
         qspace = QSpace.of(setup, model)
@@ -145,6 +146,5 @@ def _measured(method: Method, model: EnergyModel, started: float) -> dict[str, A
         'method': method,
         'dtype': str(model.dtype).removeprefix('torch.'),
         'seconds': time.perf_counter() - started,
-        # ru_maxrss is in KiB on Linux
-        'peak_memory': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        'peak_memory': peak_memory(),
     }

@@ -24,7 +24,8 @@ class Quality:
     :param max_residual_force: largest force component on the undisplaced crystal, eV/Å.
     :param n_directions: products or pairs of displaced supercells that were computed.
     :param seconds: wall time of the derivatives.
-    :param peak_memory: largest resident set of the process so far, MiB.
+    :param peak_memory: largest resident set of the process while the derivatives were computed, MiB; since the process
+        started, where the system does not tell them apart.
     :param distance: step of finite differences, Å.
     :param engine: ``rows`` of the supercell's Hessian, or ``qspace``: its commensurate q-points in the primitive cell.
     :param truncation_error: largest difference between frequencies interpolated from these force constants and exact

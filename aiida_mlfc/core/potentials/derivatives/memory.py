@@ -1,7 +1,8 @@
-"""How much memory can still be had."""
+"""How much memory can still be had, and how much was had at most."""
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import torch
@@ -30,6 +31,28 @@ def free_memory(device: torch.device, root: Path = Path('/')) -> float:
         if limit is not None and used is not None:
             found.append(max(0.0, limit - used))
     return min(found, default=float('inf'))
+
+
+def reset_peak() -> bool:
+    """Let :func:`peak_memory` count from here on.
+
+    :return: False where the system does not allow it; it then counts from the start of the process.
+    """
+    try:
+        # proc(5): 5 resets the high-water mark of the resident set
+        Path('/proc/self/clear_refs').write_text('5', encoding='ascii')
+    except OSError:
+        return False
+    return True
+
+
+def peak_memory() -> float:
+    """Largest resident set of this process since :func:`reset_peak`, MiB."""
+    status = Path('/proc/self/status')
+    lines = status.read_text(encoding='ascii').splitlines() if status.exists() else []
+    found = [int(line.split()[1]) for line in lines if line.startswith('VmHWM:')]
+    # ru_maxrss is in KiB on Linux, too
+    return (found[0] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024
 
 
 def _control_group(root: Path, name: str) -> Path:

@@ -1,8 +1,10 @@
 """Free memory is the smallest of what system, container and job leave."""
 
+import numpy as np
+import pytest
 import torch
 
-from aiida_mlfc.core.potentials.derivatives.memory import free_memory
+from aiida_mlfc.core.potentials.derivatives.memory import free_memory, peak_memory, reset_peak
 
 CPU = torch.device('cpu')
 
@@ -53,3 +55,15 @@ def test_container_of_version_1(tmp_path):
     (group / 'memory.usage_in_bytes').write_text('1000')
     written(tmp_path, proc__self__cgroup='4:cpu,memory:/docker\n')
     assert free_memory(CPU, tmp_path) == 2000
+
+
+def test_peak_is_that_of_what_ran_since():
+    if not reset_peak():
+        pytest.skip('the system does not let a process reset its high-water mark')
+    before = peak_memory()
+    large = np.ones(8_000_000)
+    with_array = peak_memory()
+    assert with_array > before + 50
+    del large
+    reset_peak()
+    assert peak_memory() < with_array - 50
