@@ -1,7 +1,7 @@
 """One policy of symmetrisation for force constants that are compared: space group, permutation, acoustic sum rule.
 
 All three at once, by the projector of symfc (Seko and Togo, Phys. Rev. B 110, 214302 (2024)), wherever the force
-constants are from. Results that stand for themselves are never symmetrised; comparisons and what is read from files are.
+constants are from. Results that stand for themselves are never symmetrised; comparisons and what files hold, always.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import time
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,13 +177,16 @@ def _phonopy(parts: _Parts, symprec: float) -> Phonopy:
     matrix = parts.primitive_matrix
     if isinstance(matrix, str) and matrix == 'auto':
         matrix = guess_primitive_matrix(parts.unitcell, symprec=symprec)
-    return Phonopy(
-        parts.unitcell,
-        supercell_matrix=parts.supercell_matrix,
-        primitive_matrix=matrix,
-        symprec=symprec,
-        log_level=0,
-    )
+    with warnings.catch_warnings():
+        # that a supercell has not all the symmetry of the crystal: fits use that of the supercell
+        warnings.simplefilter('ignore', UserWarning)
+        return Phonopy(
+            parts.unitcell,
+            supercell_matrix=parts.supercell_matrix,
+            primitive_matrix=matrix,
+            symprec=symprec,
+            log_level=0,
+        )
 
 
 def _has_forces(dataset: dict[str, Any]) -> bool:

@@ -1,0 +1,1 @@
+"""Two sets of force constants of one crystal, brought onto the same footing and compared."""
