@@ -6,9 +6,10 @@ forces: JᵀJ = F Fᵀ has rank 1 and vanishes at rest, where force constants ar
 of the atoms of which E is the sum, it does not vanish; this is what is computed here.
 
 JᵀJ has the symmetry of the crystal, is symmetric and obeys the acoustic sum rule, so no check of these finds anything
-wrong. But it never has a negative eigenvalue, so that every crystal looks stable; it depends on how a model shares its
-energy among atoms, which has no meaning; and its unit is eV²/Å², so that an arbitrary energy has to divide it. What it
-is worth: ``examples/benchmarks/three_ways.py``.
+wrong. But it never has a negative eigenvalue, so that at the q-points of its supercell every crystal looks stable; it
+is blind to the optical modes of silicon and rock salt at Γ, where no e_i changes to first order; it depends on how a
+model shares its energy among atoms, which has no meaning; and its unit is eV²/Å², so that an arbitrary energy has to
+divide it. What it is worth: ``examples/benchmarks/three_ways.py``.
 """
 
 from __future__ import annotations
