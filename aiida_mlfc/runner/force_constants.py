@@ -15,6 +15,7 @@ from aiida_mlfc.core.force_constants.from_qpoints import from_dynamical_matrices
 from aiida_mlfc.core.force_constants.irreducible import Setup, from_responses, set_up
 from aiida_mlfc.core.force_constants.record import ForceConstants, Method
 from aiida_mlfc.core.potentials.derivatives.finite_differences import DEFAULT_DISTANCE, difference_responses
+from aiida_mlfc.core.potentials.derivatives.gauss_newton import gauss_newton_responses
 from aiida_mlfc.core.potentials.derivatives.memory import peak_memory, reset_peak
 from aiida_mlfc.core.potentials.derivatives.rows import directional_responses
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph, one_hot_types
@@ -25,6 +26,8 @@ from aiida_mlfc.core.structures.cells import as_ase
 from aiida_mlfc.runner.engines import Engine, QSpace
 from aiida_mlfc.runner.truncation import DEFAULT_QPOINTS, measure_truncation
 
+#: ways to force constants that a potential has
+METHODS: tuple[Method, ...] = ('autograd', 'finite_difference', 'gauss_newton')
 Progress = Callable[[int, int], None]
 
 
@@ -49,7 +52,9 @@ def compute_force_constants(
     :param supercell_matrix: shape ``(3, 3)`` or three diagonal integers; ``auto`` takes the smallest diagonal one whose
         truncation error is below ``tolerance``, see :func:`~aiida_mlfc.runner.auto_supercell.find_supercell`.
     :param potential: a loaded model, or what :func:`load_potential` takes.
-    :param method: ``autograd`` (exact second derivatives) or ``finite_difference`` (central differences of forces).
+    :param method: ``autograd`` (exact second derivatives), ``finite_difference`` (central differences of forces), or
+        ``gauss_newton``, a labelled baseline that is not the Hessian, see
+        :mod:`aiida_mlfc.core.potentials.derivatives.gauss_newton`.
     :param distance: step of the finite differences, Å.
     :param primitive_matrix: phonopy's; ``auto`` finds the primitive cell.
     :param symprec: Å.
@@ -65,8 +70,8 @@ def compute_force_constants(
     """
     atoms = as_ase(structure)
     model = load_potential(potential) if isinstance(potential, str) else potential
-    if method not in ('autograd', 'finite_difference'):
-        raise ValueError(f"method: got {method!r}, wanted 'autograd' or 'finite_difference'")
+    if method not in METHODS:
+        raise ValueError(f'method: got {method!r}, wanted one of {", ".join(METHODS)}')
     if engine not in ('auto', 'rows', 'qspace'):
         raise ValueError(f"engine: got {engine!r}, wanted 'auto', 'rows' or 'qspace'")
     if engine == 'qspace' and not model.neighbours_only:
@@ -94,7 +99,7 @@ def compute_force_constants(
     setup = set_up(atoms, np.asarray(supercell_matrix), primitive_matrix, symprec)
     found, qspace = _computed(setup, model, method, engine, distance, nac_params, progress)
     # Without the q-space engine there is nothing exact between the q-points of the supercell to compare with.
-    if truncation_qpoints and model.neighbours_only:
+    if truncation_qpoints and model.neighbours_only and method != 'gauss_newton':
         qspace = qspace or QSpace.of(setup, model)
         costs = qspace.costs(setup)
         error = measure_truncation(found, qspace, truncation_qpoints, min(costs.rows, costs.qspace))
@@ -128,9 +133,10 @@ def _computed(
         at_rest, n_products = -qspace.engine.gradient.cpu().numpy(), qspace.stars.n_products
         measured = _measured(method, model, started) | {'engine': 'qspace'}
         return from_dynamical_matrices(setup, matrices, at_rest, n_products, measured, nac_params), qspace
-    if method == 'autograd':
+    if method != 'finite_difference':
         graph = build_graph(setup.supercell, model.cutoff, model.species, model.dtype, model.device)
-        responses, at_rest = directional_responses(model, graph, setup.atoms, setup.directions, progress)
+        respond = directional_responses if method == 'autograd' else gauss_newton_responses
+        responses, at_rest = respond(model, graph, setup.atoms, setup.directions, progress)
         measured = _measured(method, model, started) | {'engine': 'rows'}
     else:
         responses, at_rest = difference_responses(

@@ -55,6 +55,17 @@ def test_both_engines_agree(model, name):
     np.testing.assert_allclose(qspace.to_phonopy().force_constants, qspace.array, rtol=0, atol=0)
 
 
+def test_gauss_newton_is_labelled_and_is_not_the_hessian():
+    atoms, matrix = CRYSTALS['diamond']
+    potential = MODELS['dx']()
+    exact, baseline = (compute_force_constants(atoms, matrix, potential, method=m) for m in ('autograd', 'gauss_newton'))
+    assert baseline.quality.method == 'gauss_newton'
+    assert baseline.quality.truncation_error is None
+    assert baseline.quality.acoustic_sum_residual < 1e-11
+    difference = np.linalg.norm(baseline.array - exact.array) / np.linalg.norm(exact.array)
+    assert difference > 0.1
+
+
 def test_costs_count_what_is_computed():
     setup = set_up(bulk('Si', 'diamond', a=5.43, cubic=True), np.array([3, 3, 3]))
     qspace = QSpace.of(setup, EmbeddedAtoms())
@@ -88,6 +99,7 @@ def test_a_batch_is_never_larger_than_the_supercell(monkeypatch):
 
 @pytest.mark.parametrize(('change', 'message'), [
     ({'engine': 'magic'}, 'engine'),
+    ({'method': 'magic'}, 'gauss_newton'),
     ({'truncation_qpoints': -1}, 'truncation_qpoints'),
     ({'supercell_matrix': 'automatic'}, 'supercell_matrix'),
     ({'supercell_matrix': 'auto', 'tolerance': 0.0}, 'tolerance'),
