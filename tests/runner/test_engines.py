@@ -58,7 +58,9 @@ def test_both_engines_agree(model, name):
 def test_gauss_newton_is_labelled_and_is_not_the_hessian():
     atoms, matrix = CRYSTALS['diamond']
     potential = MODELS['dx']()
-    exact, baseline = (compute_force_constants(atoms, matrix, potential, method=m) for m in ('autograd', 'gauss_newton'))
+    exact, baseline = (
+        compute_force_constants(atoms, matrix, potential, method=method) for method in ('autograd', 'gauss_newton')
+    )
     assert baseline.quality.method == 'gauss_newton'
     assert baseline.quality.truncation_error is None
     assert baseline.quality.acoustic_sum_residual < 1e-11
