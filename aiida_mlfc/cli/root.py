@@ -14,6 +14,7 @@ _COMMANDS = {
     'report': ('aiida_mlfc.cli.report', 'One self-contained HTML page of everything screened.'),
     'query': ('aiida_mlfc.cli.query', 'Questions to the results: unstable ones, made with, where from.'),
     'reference': ('aiida_mlfc.cli.reference', 'DFT references: import, list, compute.'),
+    'compare': ('aiida_mlfc.cli.compare', 'Force constants against references and potentials.'),
     'potential': ('aiida_mlfc.cli.potential', 'Potentials: list, show, import.'),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,7 +135,10 @@ def _sampled(a: Phonopy, b: Phonopy, qpoints: np.ndarray, weights: np.ndarray) -
 
 def _bands(a: Phonopy, b: Phonopy, symprec: float, points: int) -> tuple[Bands, Bands]:
     """Both on the path of a; distances along the path are those of a."""
-    segments, labels = seekpath_path(a, symprec)
+    with warnings.catch_warnings():
+        # seekpath reads spglib's answer in the old way
+        warnings.simplefilter('ignore', DeprecationWarning)
+        segments, labels = seekpath_path(a, symprec)
     paths = get_band_qpoints([np.array(segment) for segment in segments], npoints=points)
     found = []
     for phonon in (a, b):

@@ -1,0 +1,149 @@
+"""Pairs of references, or references and potentials, to rows; what cannot be compared is a row that says why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from aiida_mlfc.cli.potential_jobs import PotentialFile, force_constants_of
+from aiida_mlfc.core.comparison.compare import Compared, compare
+from aiida_mlfc.core.comparison.matching import ComparisonError
+from aiida_mlfc.core.comparison.nac import NacPolicy
+from aiida_mlfc.core.comparison.record import Comparison, refused_row
+from aiida_mlfc.core.force_constants.record import ForceConstants
+from aiida_mlfc.core.references.reading import read_references
+from aiida_mlfc.core.references.record import Reference, Refusal
+from aiida_mlfc.core.references.settings import Settings
+
+#: references that are held in memory together, and that share jobs
+PORTION = 60
+
+Parcel = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One pair.
+
+    :param row: keys of ``ROW_KEYS``, and ``a`` and ``b``, what was compared.
+    :param summary: None where the pair was refused.
+    :param parcel: what the page shows of it, where a page is wanted.
+    :param seconds: spent on the force constants of b, where they were computed.
+    """
+
+    row: dict[str, Any]
+    summary: Comparison | None = None
+    parcel: Parcel | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """How pairs are compared.
+
+    :param nac: None takes the reference's Born charges for a potential too, and wants both or none of two references.
+    :param parcel: makes what the page shows of a comparison; None where no page is wanted.
+    """
+
+    settings: Settings
+    nac: NacPolicy | None = None
+    parcel: Callable[[Compared, Reference], Parcel] | None = None
+
+    def of_references(self, first: Path, second: Path, labels: tuple[str, str]) -> Iterator[Outcome]:
+        """References of one file, folder or archive against those of another, by name; one alone against all."""
+        found = [list(read_references([path], self.settings)) for path in (first, second)]
+        for side, label in zip(found, labels, strict=True):
+            if not side:
+                yield Outcome(_refused(label, labels, f'there is no reference in {label}'))
+        for side in found:
+            yield from (Outcome(_refused(item.name, labels, item.error)) for item in side if isinstance(item, Refusal))
+        good = [[item for item in side if isinstance(item, Reference)] for side in found]
+        for a, b, name in _pairs(*good):
+            if isinstance(a, Reference) and isinstance(b, Reference):
+                yield self._outcome(a, b.force_constants, name, labels, self.nac or 'both')
+            else:
+                missing = labels[0] if a is None else labels[1]
+                yield Outcome(_refused(name, labels, f'there is none of this name in {missing}'))
+
+    def with_potential(
+        self, path: Path, potential: PotentialFile, label: str, folder: Path, device: str = 'cpu'
+    ) -> Iterator[Outcome]:
+        """Every reference against a potential, at the reference's geometry and in its supercell."""
+        labels = (label, potential.label)
+        items = read_references([path], self.settings)
+        n_found = 0
+        while portion := list(islice(items, PORTION)):
+            yield from (
+                Outcome(_refused(item.name, labels, item.error)) for item in portion if isinstance(item, Refusal)
+            )
+            # Names repeat where two folders below have one name: the position tells them apart.
+            good = {f'{n_found + k:06d} {r.name}': r for k, r in enumerate(portion) if isinstance(r, Reference)}
+            computed = force_constants_of(
+                potential, {key: r.force_constants for key, r in good.items()}, folder / f'portion-{n_found}', device
+            )
+            for key, result in computed:
+                reference = good[key]
+                if isinstance(result, str):
+                    yield Outcome(_refused(reference.name, labels, result))
+                else:
+                    outcome = self._outcome(reference, result, reference.name, labels, self.nac or 'shared')
+                    yield Outcome(outcome.row, outcome.summary, outcome.parcel, result.quality.seconds)
+            n_found += len(portion)
+        if not n_found:
+            yield Outcome(_refused(label, labels, f'there is no reference in {label}'))
+
+    def _outcome(self, a: Reference, b: ForceConstants, name: str, labels: tuple[str, str], nac: NacPolicy) -> Outcome:
+        try:
+            found = compare(a.force_constants, b, name, nac)
+        except ComparisonError as error:
+            return Outcome(_refused(name, labels, str(error)))
+        except MemoryError:
+            return Outcome(_refused(name, labels, 'is too large for the memory of this machine'))
+        except Exception as error:  # noqa: BLE001 (one pair must not take the others with it)
+            return Outcome(_refused(name, labels, f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'))
+        row = {**found.summary.row(), 'a': labels[0], 'b': labels[1]}
+        return Outcome(row, found.summary, None if self.parcel is None else self.parcel(found, a))
+
+
+def _refused(name: str, labels: tuple[str, str], error: str) -> dict[str, Any]:
+    return {**refused_row(name, error), 'a': labels[0], 'b': labels[1]}
+
+
+def _pairs(
+    first: Sequence[Reference], second: Sequence[Reference]
+) -> Iterator[tuple[Reference | None, Reference | None, str]]:
+    """By name; where one side holds a single reference, that one against each of the other side."""
+    if len(first) == 1 or len(second) == 1:
+        for a in first:
+            for b in second:
+                yield a, b, a.name if len(second) == 1 else b.name
+        return
+    by_name = {reference.name: reference for reference in second}
+    for a in first:
+        yield a, by_name.pop(a.name, None), a.name
+    for b in by_name.values():
+        yield None, b, b.name
+
+
+class Watch:
+    """Progress on stderr: how many references are done, and for how long."""
+
+    def __init__(self) -> None:
+        self.started, self.n = time.perf_counter(), 0
+
+    def __call__(self, outcome: Outcome) -> None:
+        """One more."""
+        import click
+
+        self.n += 1
+        row = outcome.row
+        if row['status'] == 'ok':
+            what = f'MAE {row["frequency_mae"]:.3f} THz, highest {row["max_frequency_error"]:+.1f} K'
+        else:
+            what = f'refused: {row["error"]}'
+        spent = time.perf_counter() - self.started
+        click.echo(f'[{self.n}] {spent:6.0f} s  {row["name"]}: {row["a"]} against {row["b"]}: {what}', err=True)
