@@ -9,6 +9,7 @@ from aiida.engine import ProcessBuilder
 from aiida.orm import Dict, Float, Int, KpointsData, List, StructureData, load_code
 
 from aiida_mlfc.core.structures.supercells import supercell_for_length
+from aiida_mlfc.data.references import common_functional
 from aiida_mlfc.workchains.dft_reference_base import primitive_matrix_of
 from aiida_mlfc.workchains.protocol import merged, protocol_inputs
 
@@ -84,6 +85,8 @@ def fill_reference_builder(
     scf = PwBaseWorkChain.get_builder_from_protocol(
         code, structure, overrides=overrides_for(inputs['scf'], n_super), **common
     )
+    # Said now, not after hours of pw.x.
+    common_functional(scf.pw.pseudos)
     _take(builder.scf, scf, drop=('kpoints', 'kpoints_distance', 'clean_workdir'), drop_inner=('structure',))
     builder.structure = structure
     builder.supercell_matrix = List(supercell.astype(int).tolist())

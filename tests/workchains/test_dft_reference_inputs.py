@@ -1,5 +1,7 @@
 """Inputs of ``mlfc.dft_reference``: frozen protocols, refusals, k-point meshes."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 from aiida.orm import Float, List, StructureData
@@ -121,6 +123,12 @@ def test_refusals(codes, make_family):
         builder_of(codes, family, overrides={**CUTOFFS, 'kpoints_distanse': 0.1})
     with pytest.raises(ValueError, match='not contain'):
         builder_of(codes, family, bulk('Al', 'fcc', a=4.0))
+    mixed = PseudoPotentialFamily(label='mixed').store()
+    for element, functional in (('Mg', 'PBE'), ('O', 'SLA PZ NOGX NOGC')):
+        content = UPF.format(element, 6).replace('SLA PZ NOGX NOGC', functional)
+        mixed.add_nodes([UpfData(BytesIO(content.encode()), filename=f'{element}.upf').store()])
+    with pytest.raises(ValueError, match=r'different functionals: Mg: PBE \(Mg.upf\), O: LDA'):
+        builder_of(codes, 'mixed', bulk('MgO', 'rocksalt', a=4.2))
 
 
 def test_mesh_for_distance():
