@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from ase import Atoms
 
 from aiida_mlfc.core.units import FREQUENCY_FACTOR_THZ
@@ -24,25 +23,8 @@ def with_phonopy_phases(phi: np.ndarray, qpoints: np.ndarray, atoms: Atoms, mass
 
 
 def hermitian_part(matrices: np.ndarray) -> np.ndarray:
-    """Half the sum of matrices and their adjoints; what it drops is rounding after :func:`check_hermitian`."""
+    """Half the sum of matrices and their adjoints; it drops rounding, and what symmetry within ``symprec`` left."""
     return (matrices + matrices.conj().transpose(0, 2, 1)) / 2
-
-
-def check_hermitian(phi: np.ndarray, dtype: torch.dtype) -> None:
-    """The part that is not Hermitian must be rounding.
-
-    :param phi: shape ``(n_q, 3 n_atoms, 3 n_atoms)``, complex.
-    :param dtype: floating type that the elements were computed in.
-    :raises RuntimeError: if it is more than rounding.
-    """
-    residual = np.abs(phi - phi.conj().transpose(0, 2, 1)).max(initial=0)
-    limit = np.sqrt(torch.finfo(dtype).eps) * np.abs(phi).max(initial=0)
-    # Written so that NaN fails, too.
-    if not residual <= limit:
-        raise RuntimeError(
-            f'force constants at q: not Hermitian by {residual:.2e} eV/Å², wanted at most {limit:.2e} (rounding): '
-            'the second derivatives of the potential do not belong to one energy'
-        )
 
 
 def frequencies(matrices: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from aiida_mlfc.core.potentials.validity import check_environment
 from aiida_mlfc.core.structures.cells import as_ase, to_phonopy
 from aiida_mlfc.core.structures.little_group import find_stars
 from aiida_mlfc.core.structures.operations import identity, operations_of
-from aiida_mlfc.runner.bloch_phases import check_hermitian, hermitian_part, with_phonopy_phases
+from aiida_mlfc.runner.bloch_phases import hermitian_part, with_phonopy_phases
 
 
 def dynamical_matrices(
@@ -65,6 +65,5 @@ def dynamical_matrices(
         phi = star_force_constants(BlochForceConstants(model, graph), stars, max_memory, progress)
     else:
         phi = commensurate_force_constants(model, atoms, stars, progress=progress)
-    check_hermitian(phi, model.dtype)
     masses = (structure if isinstance(structure, PhonopyAtoms) else to_phonopy(structure)).masses
     return hermitian_part(with_phonopy_phases(phi, qpoints, atoms, masses))

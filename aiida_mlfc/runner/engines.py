@@ -24,7 +24,7 @@ from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.structures.little_group import Stars, find_stars
 from aiida_mlfc.core.structures.operations import operations_of
-from aiida_mlfc.runner.bloch_phases import check_hermitian, with_phonopy_phases
+from aiida_mlfc.runner.bloch_phases import with_phonopy_phases
 
 Engine = Literal['rows', 'qspace']
 
@@ -83,7 +83,6 @@ class QSpace:
         :param masses: of the primitive cell's atoms, amu.
         """
         phi = star_force_constants(self.engine, self.stars, self.batch_memory, progress)
-        check_hermitian(phi, self.engine.gradient.dtype)
         return with_phonopy_phases(phi, self.qpoints, self.primitive, masses)
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from ase import Atoms
 
+from aiida_mlfc.core.potentials.derivatives.hermitian import check_hermitian
 from aiida_mlfc.core.potentials.derivatives.rows import directional_responses
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.interface import EnergyModel
@@ -33,6 +34,7 @@ def commensurate_force_constants(
     :param progress: called with (done, total) stars.
     :return: shape ``(n_q, 3 n_atoms, 3 n_atoms)``, complex128, eV/Å².
     :raises ValueError: for a wave vector that is no fraction, or whose supercell is too large.
+    :raises RuntimeError: if Φ(q) is not Hermitian.
     """
     matrices = []
     for k, arm in enumerate(stars.arms):
@@ -50,4 +52,6 @@ def _at(model: EnergyModel, atoms: Atoms, arm: Arm, max_cells: int) -> np.ndarra
     displaced, directions = np.arange(n).repeat(3), np.tile(np.eye(3), (n, 1))
     responses, _ = directional_responses(model, graph, displaced, directions)
     phases = np.exp(2j * np.pi * supercell.cells @ arm.qpoint)
-    return np.asarray(np.einsum('s,xsy->xy', phases, -responses.reshape(3 * n, len(phases), 3 * n)))
+    phi = np.asarray(np.einsum('s,xsy->xy', phases, -responses.reshape(3 * n, len(phases), 3 * n)))
+    check_hermitian(np.eye(3 * n), phi.T, model.dtype)
+    return phi

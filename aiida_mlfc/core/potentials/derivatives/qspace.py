@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aiida_mlfc.core.potentials.derivatives.hermitian import check_hermitian
 from aiida_mlfc.core.potentials.derivatives.memory import SHARE_OF_FREE_MEMORY, free_memory
 from aiida_mlfc.core.potentials.derivatives.phased_gather import BlochGraph
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
@@ -149,6 +150,8 @@ def bloch_force_constants(
     :param operations: the space group of the same cell; none is used by default.
     :return: shape ``(n_q, 3 n_atoms, 3 n_atoms)``, complex128, eV/Å².
     :raises ValueError: if the crystal does not have the symmetry that ``operations`` say.
+    :raises RuntimeError: if the products are not those of a Hermitian matrix: the derivatives of the model are not
+        those of one energy.
     """
     stars = find_stars(np.asarray(qpoints, dtype=float), operations or identity(graph.n_atoms))
     return star_force_constants(BlochForceConstants(model, graph), stars, max_memory, progress)
@@ -179,4 +182,6 @@ def star_force_constants(
                 progress(done, total)
         ends = np.cumsum([len(stars.arms[k].fields) for k in chosen])
         found |= dict(zip(chosen, np.split(products, ends[:-1]), strict=True))
+    for k, arm in enumerate(stars.arms):
+        check_hermitian(arm.fields, found[k], engine.gradient.dtype)
     return stars.carried([arm.expanded(found[k]) for k, arm in enumerate(stars.arms)])
