@@ -24,12 +24,12 @@ class EdgeGeometry:
 
     :param features: radial basis and type embeddings of both ends, shape ``(n_edges, n_radial + 2 type_channels)``.
     :param envelope: shape ``(n_edges,)``, zero at and beyond the cutoff.
-    :param matrices: geometry of the tensor product, shape ``(n_edges, 9, 35)``.
+    :param matrices: geometry of the tensor product, one for each degree of the feature.
     """
 
     features: Tensor
     envelope: Tensor
-    matrices: Tensor
+    matrices: tuple[Tensor, ...]
 
 
 class GraphAttention(nn.Module):

@@ -1,4 +1,4 @@
-"""Spherical harmonics up to l = 2 and the depthwise O(3) tensor product as one dense matrix product.
+"""Spherical harmonics up to l = 2 and the depthwise O(3) tensor product by small matrix products.
 
 Features are rows 0 | 1-3 | 4-8 for l = 0, 1, 2 with natural parity (0e + 1o + 2e), which products with Y(r) keep.
 Harmonics are in e3nn's order and component normalisation; Clebsch-Gordan coefficients are e3nn's ``wigner_3j``.
@@ -29,7 +29,8 @@ PATHS = (
     (2, 2, 2),
 )
 N_PATHS = len(PATHS)
-_PATHS_BY_DEGREE = (3, 4, 4)
+#: rows of the result of each path, by the degree of the feature
+_ROWS_BY_DEGREE = tuple([DEGREE_SIZES[l3] for l1, _, l3 in PATHS if l1 == degree] for degree in range(3))
 _DEGREE_START = (0, 1, 4)
 
 
@@ -58,7 +59,7 @@ def harmonics(unit_vectors: Tensor) -> Tensor:
 
 
 def coupling_tensor() -> Tensor:
-    """K[output row, (path, feature component), harmonic], shape ``(9, 35, 9)``, float64, sparse in content.
+    """K[(l1, path, output component, feature component), harmonic], shape ``(115, 9)``, float64.
 
     Every output component has unit variance for unit-variance inputs: √(2 l3 + 1) over the root of the number of
     paths into l3.
@@ -68,33 +69,42 @@ def coupling_tensor() -> Tensor:
     fan_in = [sum(path[2] == degree for path in PATHS) for degree in range(3)]
     blocks = []
     for l1, l2, l3 in PATHS:
-        block = torch.zeros(N_ROWS, DEGREE_SIZES[l1], N_ROWS, dtype=torch.float64)
+        block = torch.zeros(DEGREE_SIZES[l3], DEGREE_SIZES[l1], N_ROWS, dtype=torch.float64)
         coupling = wigner_3j(l1, l2, l3, dtype=torch.float64).permute(2, 0, 1)
-        rows3 = slice(_DEGREE_START[l3], _DEGREE_START[l3] + DEGREE_SIZES[l3])
-        rows2 = slice(_DEGREE_START[l2], _DEGREE_START[l2] + DEGREE_SIZES[l2])
-        block[rows3, :, rows2] = coupling * math.sqrt((2 * l3 + 1) / fan_in[l3])
-        blocks.append(block)
-    return torch.cat(blocks, dim=1)
+        block[:, :, _DEGREE_START[l2] : _DEGREE_START[l2] + DEGREE_SIZES[l2]] = coupling
+        blocks.append(block.flatten(0, 1) * math.sqrt((2 * l3 + 1) / fan_in[l3]))
+    return torch.cat(blocks)
 
 
-def edge_matrices(coupling: Tensor, edge_harmonics: Tensor) -> Tensor:
-    """M_e = Σ_k K[:, :, k] Y_k: the geometry of every product on an edge, made once for all layers.
+def edge_matrices(coupling: Tensor, edge_harmonics: Tensor) -> tuple[Tensor, ...]:
+    """The geometry of every product on an edge, made once for all layers: one matrix for each degree l1 of the feature.
 
-    :param coupling: from :func:`coupling_tensor`, shape ``(9, 35, 9)``.
+    :param coupling: from :func:`coupling_tensor`, shape ``(115, 9)``.
     :param edge_harmonics: shape ``(n_edges, 9)``.
-    :return: shape ``(n_edges, 9, 35)``.
+    :return: for l1 = 0, 1, 2, shape ``(n_edges, rows of all paths from l1, 2 l1 + 1)``.
     """
-    return (edge_harmonics @ coupling.flatten(0, 1).T).view(-1, coupling.shape[0], coupling.shape[1])
+    sizes = [sum(rows) * size for rows, size in zip(_ROWS_BY_DEGREE, DEGREE_SIZES, strict=True)]
+    return tuple(
+        (edge_harmonics @ part.T).view(-1, sum(rows), size)
+        for part, rows, size in zip(coupling.split(sizes), _ROWS_BY_DEGREE, DEGREE_SIZES, strict=True)
+    )
 
 
-def depthwise_product(features: Tensor, matrices: Tensor, weights: Tensor) -> Tensor:
+def depthwise_product(features: Tensor, matrices: tuple[Tensor, ...], weights: Tensor) -> Tensor:
     """Each channel of each edge multiplied with the harmonics of the edge, one weight for each path and channel.
 
     :param features: shape ``(n_edges, 9, channels)``.
-    :param matrices: from :func:`edge_matrices`, shape ``(n_edges, 9, 35)``.
+    :param matrices: from :func:`edge_matrices`.
     :param weights: shape ``(n_edges or 1, 11, channels)``.
     :return: shape ``(n_edges, 9, channels)``.
     """
-    by_degree = zip(weights.split(_PATHS_BY_DEGREE, dim=1), features.split(DEGREE_SIZES, dim=1), strict=True)
-    weighted = [(w[:, :, None] * x[:, None]).flatten(1, 2) for w, x in by_degree]
-    return torch.bmm(matrices, torch.cat(weighted, dim=1))
+    products: list[Tensor] = []
+    for matrix, part, rows in zip(matrices, features.split(DEGREE_SIZES, dim=1), _ROWS_BY_DEGREE, strict=True):
+        # scalars need no matrix product
+        product = matrix * part if part.shape[1] == 1 else torch.bmm(matrix, part)
+        products += product.split(rows, dim=1)
+    results: list[Tensor | None] = [None, None, None]
+    for (_, _, l3), product, weight in zip(PATHS, products, weights.split(1, dim=1), strict=True):
+        so_far = results[l3]
+        results[l3] = product * weight if so_far is None else torch.addcmul(so_far, product, weight)
+    return torch.cat([result for result in results if result is not None], dim=1)

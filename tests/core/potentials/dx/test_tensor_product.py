@@ -42,10 +42,33 @@ def test_paths_are_all_that_keep_natural_parity():
 def test_coupling_is_float64_and_complete():
     coupling = coupling_tensor()
     assert coupling.dtype == torch.float64
-    assert coupling.shape == (N_ROWS, sum(DEGREE_SIZES[l1] for l1, _, _ in PATHS), N_ROWS)
+    sizes = [DEGREE_SIZES[l1] * DEGREE_SIZES[l3] for l1, _, l3 in PATHS]
+    assert coupling.shape == (sum(sizes), N_ROWS)
     # 1 x 1 -> 0 is the scalar product over √3, √1 for the degree and 1/√3 for its three paths
-    block = coupling[0, 3 + 3:3 + 3 + 3, 1:4]
-    assert torch.allclose(block.abs(), torch.eye(3, dtype=torch.float64) / 3)
+    block = coupling.split(sizes)[PATHS.index((1, 1, 0))]
+    assert torch.allclose(block[:, 1:4].abs(), torch.eye(3, dtype=torch.float64) / 3)
+
+
+def test_product_is_that_of_e3nn():
+    """Path by path, with e3nn's own tensor product and its normalisation by component."""
+    units, features = random_units(7), torch.randn(7, N_ROWS, 1, dtype=torch.float64)
+    matrices = edge_matrices(coupling_tensor(), harmonics(units))
+    degrees = [o3.Irrep(0, 1), o3.Irrep(1, -1), o3.Irrep(2, 1)]
+    for path, (l1, l2, l3) in enumerate(PATHS):
+        weights = torch.zeros(1, N_PATHS, 1, dtype=torch.float64)
+        weights[0, path] = 1
+        start1, start3 = (sum(DEGREE_SIZES[:degree]) for degree in (l1, l3))
+        found = depthwise_product(features, matrices, weights)[:, start3:start3 + DEGREE_SIZES[l3], 0]
+        theirs = o3.FullTensorProduct(
+            [(1, degrees[l1])], [(1, degrees[l2])], filter_ir_out=[degrees[l3]], irrep_normalization='component'
+        ).double()
+        expected = theirs(
+            features[:, start1:start1 + DEGREE_SIZES[l1], 0],
+            o3.spherical_harmonics(l2, units, normalize=False, normalization='component'),
+        )
+        n_paths = sum(other[2] == l3 for other in PATHS)
+        # e3nn's sign is that of wigner_3j(l1, l2, l3), ours too
+        torch.testing.assert_close(found, expected / n_paths**0.5, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize('sign', [1, -1], ids=['proper', 'improper'])
