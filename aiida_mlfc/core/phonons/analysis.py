@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import seekpath
 import spglib
@@ -33,7 +35,10 @@ def seekpath_path(phonon: Phonopy, symprec: float) -> tuple[list[list[np.ndarray
     """
     primitive = phonon.primitive
     cell = (primitive.cell, primitive.scaled_positions, primitive.numbers)
-    found = seekpath.get_path(cell, symprec=symprec)
+    with warnings.catch_warnings():
+        # of seekpath 1.9 about spglib, which shows it to everybody
+        warnings.filterwarnings('ignore', 'dict interface is deprecated', DeprecationWarning)
+        found = seekpath.get_path(cell, symprec=symprec)
     # rows: reciprocal vectors of seekpath's cell, turned back into our Cartesian axes, in units of 2π
     turned = found['reciprocal_primitive_lattice'] @ spglib.get_symmetry_dataset(cell, symprec).std_rotation_matrix
     to_ours = turned @ primitive.cell.T / (2 * np.pi)
