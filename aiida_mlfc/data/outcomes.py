@@ -92,7 +92,11 @@ class ScreenOutcome:
             force_constants_uuid=force_constants.uuid,
             **known,
         )
-        row['warnings'] = [*row['warnings'], *card_warnings(self.potential.card, known['formula'], known['spacegroup'])]
+        row['warnings'] = [
+            *row['warnings'],
+            *relaxation_warnings(self._parameters.get(key, [])),
+            *card_warnings(self.potential.card, known['formula'], known['spacegroup']),
+        ]
         return row
 
     def _why_nothing(self) -> str:
@@ -122,6 +126,11 @@ class ScreenOutcome:
                 way[label] = f'{type(node).__name__} {node.uuid}, made by {_creator(node)}'
         way['work chain'] = f'{self.process.process_label} {self.process.uuid}'
         return way
+
+
+def relaxation_warnings(steps: list[dict[str, Any]]) -> list[str]:
+    """What a relaxation had to say, from the results of all tasks of one crystal."""
+    return [f'relaxed by BFGS; Newton gave up: {step["fallback"]}' for step in steps if step.get('fallback')]
 
 
 def _creator(node: Any) -> str:

@@ -204,7 +204,24 @@ def test_relax_task(tmp_path, make_job, silicon):
     assert run_job(make_job(tmp_path, {'Si': silicon}, 'relax')) == 0
     data = read_result(tmp_path, 'Si')['data']
     assert data['spacegroup_before'] == data['spacegroup_after'] == 'Fd-3m (227)'
-    assert data['max_force'] < 1e-5
+    assert data['max_force'] < 1e-6
+    assert data['optimiser'] == 'newton'
+    assert data['fallback'] is None
+    assert data['n_gradient_evaluations'] == data['n_steps'] + 1
+
+
+def test_relax_task_with_the_optimiser_that_was_asked_for(tmp_path, make_job):
+    wurtzite = bulk('NaCl', 'wurtzite', a=4.6, c=7.4, u=0.38)
+    # random weights: a landscape, but no crystal
+    assert run_job(make_job(tmp_path, {'NaCl': wurtzite}, 'relax', optimizer='bfgs', fmax=0.1)) == 0
+    data = read_result(tmp_path, 'NaCl')['data']
+    assert data['optimiser'] == 'bfgs'
+    assert data['n_hessian_products'] == 0
+
+
+def test_optimiser_that_does_not_exist(tmp_path, make_job, silicon):
+    assert run_job(make_job(tmp_path, {'Si': silicon}, 'relax', optimizer='magic')) == 4
+    assert "wanted 'newton' or 'bfgs'" in read_result(tmp_path, 'Si')['error']['message']
 
 
 def start(folder: Path, **keywords) -> subprocess.Popen:
