@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.spacegroup.symmetrize import prep_symmetry
+from ase.spacegroup.symmetrize import check_symmetry
+
+from aiida_mlfc.core.structures.checks import StructureError
 
 #: coefficient of e² in the deformation 1 + e + 3/2 e² + ... = (1 - 2e)^(-1/2)
 EULERIAN = 1.5
@@ -71,23 +73,43 @@ def symmetric_space(atoms: Atoms, symprec: float, relax_cell: bool) -> Symmetric
     :param symprec: Å.
     :param relax_cell: strains too.
     """
-    rotations, _, images = prep_symmetry(atoms, symprec=symprec)
-    cell = np.array(atoms.cell)
-    to_cartesian, to_scaled = cell.T, np.linalg.inv(cell.T)
-    cartesian = [to_cartesian @ rotation @ to_scaled for rotation in rotations]
-    n_atoms = len(atoms)
-    averaged = np.zeros((n_atoms, 3, n_atoms, 3))
-    for rotation, image in zip(cartesian, images, strict=True):
-        # the operation carries atom i, and what it does, to atom image[i]
-        averaged[image, :, np.arange(n_atoms), :] += rotation
-    averaged = averaged.reshape(3 * n_atoms, 3 * n_atoms) / len(cartesian)
-    uniform = np.kron(np.full((n_atoms, n_atoms), 1 / n_atoms), np.eye(3))
+    found = check_symmetry(atoms, symprec=symprec)
+    to_cartesian = np.array(atoms.cell).T
+    cartesian = [to_cartesian @ rotation @ np.linalg.inv(to_cartesian) for rotation in found.rotations]
+    # A group is its translations times one operation for each rotation, and so is the average over it.
+    pure = np.flatnonzero((found.rotations == np.eye(3, dtype=int)).all((1, 2)))
+    _, representatives = np.unique(found.rotations, axis=0, return_index=True)
+    averaged = np.eye(3 * len(atoms))
+    for subset in (pure, representatives):
+        average = np.zeros((len(atoms), 3, len(atoms), 3))
+        for k in subset:
+            # the operation carries atom i, and what it does, to its image
+            image = _images(atoms, found.rotations[k], found.translations[k], symprec)
+            average[image, :, np.arange(len(atoms)), :] += cartesian[k]
+        averaged = average.reshape(averaged.shape) / len(subset) @ averaged
+    cartesian = [cartesian[k] for k in representatives]
+    uniform = np.kron(np.full((len(atoms), len(atoms)), 1 / len(atoms)), np.eye(3))
     # Averages over the group and over all translations commute, so this is a projector: eigenvalues 0 and 1.
-    displacements = _kept(averaged - averaged @ uniform).reshape(-1, n_atoms, 3)
+    displacements = _kept(averaged - averaged @ uniform).reshape(-1, len(atoms), 3)
     strains = np.zeros((0, 3, 3))
     if relax_cell:
         strains = _kept(_strain_projector(cartesian)).reshape(-1, 3, 3)
     return SymmetricSpace(displacements, strains / _strain_length(atoms))
+
+
+def _images(atoms: Atoms, rotation: np.ndarray, translation: np.ndarray, symprec: float) -> np.ndarray:
+    """The atom onto which an operation carries each atom, shape ``(n_atoms,)``.
+
+    :raises StructureError: if it carries one onto none.
+    """
+    scaled = atoms.get_scaled_positions()
+    difference = scaled[None, :, :] - (scaled @ rotation.T + translation)[:, None, :]
+    distances = np.linalg.norm((difference - np.rint(difference)) @ np.array(atoms.cell), axis=2)
+    images = distances.argmin(1)
+    # Positions were put on the symmetry before; what spglib accepts within symprec may still add up to a little more.
+    if distances.min(1).max() > 10 * symprec or len(set(images)) < len(atoms):
+        raise StructureError(f'an operation of the space group carries an atom onto no other within {10 * symprec} Å')
+    return np.asarray(images)
 
 
 def _strain_projector(cartesian: list[np.ndarray]) -> np.ndarray:

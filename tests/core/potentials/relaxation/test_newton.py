@@ -53,7 +53,7 @@ def test_large_spaces_need_no_full_hessian(model, triclinic, monkeypatch):
     assert 0 < krylov.n_hessian_products < 15 * krylov.n_steps
 
 
-@pytest.mark.parametrize('full_size', [0, 32])
+@pytest.mark.parametrize('full_size', [0, 100])
 def test_a_symmetric_saddle_is_left(model, wurtzite, monkeypatch, full_size):
     monkeypatch.setattr(newton, 'FULL_HESSIAN_SIZE', full_size)
     top = relax(wurtzite, model, fmax=1e-10)
