@@ -89,7 +89,12 @@ def _outcomes(pairs: list[tuple[str, str]], arguments: dict[str, Any]) -> Iterat
     from aiida_mlfc.reports.comparison_figures import comparison_parcel
 
     settings = Settings(supercell_matrix=arguments['supercell'], symprec=arguments['symprec'])
-    task = Task(settings, arguments['nac'], comparison_parcel if arguments['output'] else None)
+    task = Task(
+        settings,
+        lambda text: click.echo(text, err=True),
+        arguments['nac'],
+        comparison_parcel if arguments['output'] else None,
+    )
     watch = Watch()
     with tempfile.TemporaryDirectory(prefix='mlfc-compare-') as temporary:
         folder = arguments['work'] or Path(temporary)

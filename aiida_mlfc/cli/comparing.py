@@ -45,17 +45,19 @@ class Outcome:
 class Task:
     """How pairs are compared.
 
+    :param say: is told what has been read.
     :param nac: None takes the reference's Born charges for a potential too, and wants both or none of two references.
     :param parcel: makes what the page shows of a comparison; None where no page is wanted.
     """
 
     settings: Settings
+    say: Callable[[str], None]
     nac: NacPolicy | None = None
     parcel: Callable[[Compared, Reference], Parcel] | None = None
 
     def of_references(self, first: Path, second: Path, labels: tuple[str, str]) -> Iterator[Outcome]:
-        """References of one file, folder or archive against those of another, by name; one alone against all."""
-        found = [list(read_references([path], self.settings)) for path in (first, second)]
+        """References of one file, folder or archive against those of another, see ``_pairs``."""
+        found = [list(self._read(path)) for path in (first, second)]
         for side, label in zip(found, labels, strict=True):
             if not side:
                 yield Outcome(_refused(label, labels, f'there is no reference in {label}'))
@@ -74,7 +76,7 @@ class Task:
     ) -> Iterator[Outcome]:
         """Every reference against a potential, at the reference's geometry and in its supercell."""
         labels = (label, potential.label)
-        items = read_references([path], self.settings)
+        items = self._read(path)
         n_found = 0
         while portion := list(islice(items, PORTION)):
             yield from (
@@ -96,6 +98,12 @@ class Task:
         if not n_found:
             yield Outcome(_refused(label, labels, f'there is no reference in {label}'))
 
+    def _read(self, path: Path) -> Iterator[Reference | Refusal]:
+        """References, told as they come: large sets take minutes."""
+        for number, item in enumerate(read_references([path], self.settings), start=1):
+            self.say(f'read [{number}] {item.name}' + ('' if isinstance(item, Reference) else f': {item.error}'))
+            yield item
+
     def _outcome(self, a: Reference, b: ForceConstants, name: str, labels: tuple[str, str], nac: NacPolicy) -> Outcome:
         try:
             found = compare(a.force_constants, b, name, nac)
@@ -116,13 +124,13 @@ def _refused(name: str, labels: tuple[str, str], error: str) -> dict[str, Any]:
 def _pairs(
     first: Sequence[Reference], second: Sequence[Reference]
 ) -> Iterator[tuple[Reference | None, Reference | None, str]]:
-    """By name; where one side holds a single reference, that one against each of the other side."""
-    if len(first) == 1 or len(second) == 1:
+    """By name; where no name is on both sides and one side holds a single reference, that against each of the other."""
+    by_name = {reference.name: reference for reference in second}
+    if 1 in (len(first), len(second)) and not any(a.name in by_name for a in first):
         for a in first:
             for b in second:
                 yield a, b, a.name if len(second) == 1 else b.name
         return
-    by_name = {reference.name: reference for reference in second}
     for a in first:
         yield a, by_name.pop(a.name, None), a.name
     for b in by_name.values():

@@ -75,7 +75,7 @@ def force_constants_of(
 
     :param references: by name.
     :param folder: for the job folders; results stay there.
-    :raises RuntimeError: if ``mlfc-run`` is not there or cannot load the potential.
+    :raises RuntimeError: if ``mlfc-run`` is not there.
     """
     jobs: dict[tuple[Any, ...], dict[str, ForceConstants]] = {}
     for name, reference in references.items():
@@ -104,21 +104,22 @@ def force_constants_of(
             here, job, {key: {'structure': structure_arrays(members[name].unitcell)} for key, name in keys.items()}
         )
         shutil.copyfile(potential.path, here / str(job.potential))
-        _run(here)
+        code = _run(here)
         for key, name in keys.items():
-            yield name, _result(here, key, members[name])
+            # 4: some structures failed, which their results say; what a job finished before it broke counts
+            result = _result(here, key, members[name])
+            if isinstance(result, str) and code not in (0, 4):
+                result = f'mlfc-run ended with exit code {code}; stderr says why ({result})'
+            yield name, result
 
 
-def _run(folder: Path) -> None:
+def _run(folder: Path) -> int:
     """``mlfc-run`` of this environment; its progress goes to stderr as it comes."""
     beside = Path(sys.executable).with_name('mlfc-run')
     program = str(beside) if beside.exists() else shutil.which('mlfc-run')
     if program is None:
         raise RuntimeError('mlfc-run is not on the PATH; is the package installed in this environment?')
-    code = subprocess.run([program, str(folder)], stdout=sys.stderr, check=False).returncode
-    # 4: some structures failed, which their results say
-    if code not in (0, 4):
-        raise RuntimeError(f'mlfc-run ended with exit code {code}; what it said stands above')
+    return subprocess.run([program, str(folder)], stdout=sys.stderr, check=False).returncode
 
 
 def _result(folder: Path, key: str, reference: ForceConstants) -> ForceConstants | str:

@@ -137,8 +137,8 @@ def thermal(compared: Compared) -> Figure:
             )
     layout = _layout(
         xaxis=_axis('Temperature (K)', anchor='y2', range=[0, float(both[0].temperatures[-1])]),
-        yaxis=_axis('F (kJ/mol)', domain=[0.56, 1.0]),
-        yaxis2=_axis('S, C<sub>V</sub> (dashed) (J/K/mol)', domain=[0.0, 0.5], rangemode='tozero'),
+        yaxis=_axis('F (kJ/mol)', domain=[0.58, 1.0]),
+        yaxis2=_axis('S, C<sub>V</sub> (J/K/mol)', domain=[0.0, 0.5], rangemode='tozero'),
         legend=_LEGEND,
     )
     return {'data': data, 'layout': layout}

@@ -2,7 +2,7 @@
 
 const CAPTIONS = {
   bands: 'Bands and density of states (mesh, Gaussian lines): reference grey, compared blue. Imaginary modes are negative.',
-  thermal: 'Harmonic thermal properties per mole of primitive cells.',
+  thermal: 'Harmonic free energy, entropy and heat capacity (dashed) per mole of primitive cells.',
   parity: 'Frequencies on the mesh, and components of force constants, against those of the reference.',
   decay: 'Force constants of pairs of atoms against their distance.',
   shells: 'Mean error of each shell of neighbours beside the size of its force constants; the atom itself at 0.',

@@ -118,7 +118,7 @@ def test_projection_is_idempotent_and_keeps_what_is_symmetric(phonon):
 
 @pytest.mark.parametrize('name', SOUND)
 def test_sound_dft_sets_pass_and_exchanged_ones_do_not(dft_references, name):
-    """From the rhombohedral cell, written with eight digits, symfc loses force constants unless its lattice is exact."""
+    """From the rhombohedral cell of eight digits symfc loses force constants unless its lattice is made exact."""
     reference = read_reference(next(find(dft_references / name)))
     assert reference.checks.swap_evidence < 5.5
     assert reference.checks.relative_residual < 0.07
