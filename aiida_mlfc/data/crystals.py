@@ -44,7 +44,10 @@ def structure_nodes(crystals: Sequence[tuple[str, Atoms, str]]) -> dict[str, Str
         wanted.setdefault(content_sha256(atoms, name), (name, atoms, source))
     nodes: dict[str, StructureData] = {}
     if wanted:
-        query = QueryBuilder().append(StructureData, filters={f'extras.{EXTRA_SHA256}': {'in': list(wanted)}})
+        # Newest first, so that the oldest stays: some plugins copy the extras of a structure to its relaxed successor.
+        query = QueryBuilder()
+        query.append(StructureData, filters={f'extras.{EXTRA_SHA256}': {'in': list(wanted)}}, tag='here', project='*')
+        query.order_by({'here': {'ctime': 'desc'}})
         nodes = {node.base.extras.get(EXTRA_SHA256): node for node in query.all(flat=True)}
     for sha256, (name, atoms, source) in wanted.items():
         if sha256 not in nodes:

@@ -32,3 +32,15 @@ def test_hash_sees_everything():
 def test_keys_are_keys():
     for atoms in (bulk('NaCl', 'rocksalt', a=5.64), bulk('Si'), bulk('Si') * (3, 3, 3)):
         assert check_key(crystal_key(atoms, content_sha256(atoms, '<img>'))).startswith(('NaCl_', 'Si_'))
+
+
+def test_a_relaxed_structure_with_copied_extras_is_not_taken_for_its_origin():
+    """aiida-quantumespresso clones the input structure, extras included, into the relaxed one."""
+    atoms = bulk('Si', 'diamond', a=5.47)
+    (node,) = structure_nodes([('origin', atoms, 'origin.cif')]).values()
+    relaxed = node.clone()
+    relaxed.set_cell((0.98 * atoms.cell.array).tolist())
+    relaxed.base.extras.set_many(node.base.extras.all)
+    relaxed.store()
+    (found,) = structure_nodes([('origin', atoms, 'origin.cif')]).values()
+    assert found.uuid == node.uuid
