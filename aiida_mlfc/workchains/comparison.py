@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ProcessBuilder, WorkChain, append_, while_
-from aiida.orm import Dict, List, Str, load_code
+from aiida.orm import Dict, List, SinglefileData, Str, load_code
 from aiida_phonopy.data import ForceConstantsData
 
 from aiida_mlfc.calculations.base import validate_keys
 from aiida_mlfc.calculations.comparison import compare_force_constants, reference_structure, summarise
+from aiida_mlfc.calculations.comparison_page import POTENTIAL, REFERENCE, comparison_page
 from aiida_mlfc.data.potential import PotentialData
 from aiida_mlfc.workchains.protocol import protocol_inputs
 from aiida_mlfc.workchains.restart import NAMESPACE, ForceConstantsWorkChain, RelaxWorkChain
@@ -57,6 +58,7 @@ class ComparisonWorkChain(WorkChain):
             default=lambda: Str('shared'),
             help='shared: the Born charges of the reference for both sides; off: for neither.',
         )
+        spec.input('make_page', valid_type=bool, non_db=True, default=True)
         spec.input(
             'max_concurrent',
             valid_type=int,
@@ -78,6 +80,7 @@ class ComparisonWorkChain(WorkChain):
         for name in (AUTOGRAD, OWN):
             spec.output_namespace(name, valid_type=ForceConstantsData, dynamic=True, required=False)
         spec.output('summary', valid_type=Dict, help='Rows of all crystals, and their aggregate.')
+        spec.output('page', valid_type=SinglefileData, required=False, help='Self-contained HTML, worst first.')
         spec.exit_code(
             411, 'ERROR_SOME_CRYSTALS_FAILED', message='Nothing compared for {keys}; the rows of the summary say why.'
         )
@@ -222,8 +225,14 @@ class ComparisonWorkChain(WorkChain):
         self.out('comparisons', compared)
         names = {key: self.inputs.references[key].label or key for key in self.ctx.failures}
         failures = Dict({names[key]: text for key, text in self.ctx.failures.items()})
-        self.out('summary', summarise(Str(self.inputs.potential.name), failures, **compared))
+        name = Str(self.inputs.potential.name)
+        summary = summarise(name, failures, **compared)
+        self.out('summary', summary)
         refused = [key for key, node in compared.items() if node['row']['status'] != 'ok']
+        if self.inputs.make_page and (good := sorted(set(compared) - set(refused))):
+            shown = {f'{REFERENCE}{key}': self.inputs.references[key] for key in good}
+            shown |= {f'{POTENTIAL}{key}': self.ctx.found[AUTOGRAD][key] for key in good}
+            self.out('page', comparison_page(summary, self.inputs.nac, name, **shown))
         missing = sorted({*self.ctx.failures, *refused})
         if missing:
             return self.exit_codes.ERROR_SOME_CRYSTALS_FAILED.format(keys=', '.join(missing))

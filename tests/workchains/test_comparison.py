@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from aiida.engine import run_get_node
-from aiida.orm import Dict, Node, QueryBuilder, StructureData
+from aiida.orm import Node, QueryBuilder, SinglefileData, StructureData
 from ase.build import bulk
 
 from aiida_mlfc.calculations.comparison import comparison_from_dict, force_constants_record
@@ -55,6 +55,8 @@ def test_parts_of_the_error_and_their_origin(mlfc_code, potential_node, make_ref
     assert summary['aggregate']['n_materials'] == 1
     assert summary['aggregate']['n_failed'] == 1
 
+    page = outputs['page'].get_content()
+    assert all(name in page for name in ('Al small', 'Al large', 'does not know Cu'))
     found = outputs['comparisons']['large'].get_dict()
     parts = found['split']
     assert set(parts['numerical']) == {'0.01', '0.02'}
@@ -76,8 +78,8 @@ def test_parts_of_the_error_and_their_origin(mlfc_code, potential_node, make_ref
     assert [shell.n_pairs for shell in again.force_constants.shells] == [
         shell.n_pairs for shell in compared.summary.force_constants.shells
     ]
-    # from the row back to the crystal and the potential, by links alone
-    query = QueryBuilder().append(Dict, filters={'uuid': outputs['summary'].uuid}, tag='here')
+    # from the page back to the crystal and the potential, by links alone
+    query = QueryBuilder().append(SinglefileData, filters={'uuid': outputs['page'].uuid}, tag='here')
     ancestors = set(query.append(Node, with_descendants='here', project='uuid').all(flat=True))
     structure = references['large'].creator.inputs.phonopy_data.creator.inputs.preprocess_data.creator.inputs.structure
     assert {potential_node.uuid, references['large'].uuid, structure.uuid} <= ancestors
