@@ -104,7 +104,7 @@ def force_constants_of(
             here, job, {key: {'structure': structure_arrays(members[name].unitcell)} for key, name in keys.items()}
         )
         shutil.copyfile(potential.path, here / str(job.potential))
-        code = _run(here)
+        code = run_mlfc(here)
         for key, name in keys.items():
             # 4: some structures failed, which their results say; what a job finished before it broke counts
             result = _result(here, key, members[name])
@@ -113,7 +113,7 @@ def force_constants_of(
             yield name, result
 
 
-def _run(folder: Path) -> int:
+def run_mlfc(folder: Path) -> int:
     """``mlfc-run`` of this environment; its progress goes to stderr as it comes."""
     beside = Path(sys.executable).with_name('mlfc-run')
     program = str(beside) if beside.exists() else shutil.which('mlfc-run')
