@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 TORCH = torch==2.13.0
 CASE ?=
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo silicon test lint bench clean
 install: $(VENV)/.installed
 
 $(VENV)/.installed: setup.json setup.py constraints.txt
@@ -17,6 +17,10 @@ $(VENV)/.installed: setup.json setup.py constraints.txt
 
 demo: install
 	AIIDA_PATH=$(CURDIR)/.demo PATH=$(CURDIR)/$(BIN):$$PATH bash examples/demo.sh
+
+# Silicon by pw.x and dx-demo compared with it; installs Quantum ESPRESSO with apt-get if it is not there.
+silicon:
+	bash workflows/dft_reference_silicon.sh
 
 test: install
 	$(BIN)/python -m pytest
@@ -29,4 +33,4 @@ bench: install
 	$(BIN)/python examples/benchmarks/run.py $(if $(CASE),--case $(CASE))
 
 clean:
-	rm -rf $(VENV) .demo .bench build dist *.egg-info
+	rm -rf $(VENV) .demo .dft-silicon .bench build dist *.egg-info
