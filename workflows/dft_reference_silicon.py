@@ -17,6 +17,12 @@ from ase.build import bulk
 
 from aiida_mlfc.cli.profile import load_or_create_code, load_or_create_profile
 from aiida_mlfc.cli.reference_compute import load_or_create_espresso, summary
+from aiida_mlfc.data.crystals import structure_nodes
+from aiida_mlfc.data.potential import PotentialData
+from aiida_mlfc.data.pseudo_families import family_of_files, upf_files
+from aiida_mlfc.data.references import add_to_group
+from aiida_mlfc.workchains.comparison import ComparisonWorkChain
+from aiida_mlfc.workchains.dft_reference import DftReferenceWorkChain
 
 OUTPUT = Path(sys.argv[1] if len(sys.argv) > 1 else '.dft-silicon')
 PSEUDOS = [Path('/usr/share/espresso/pseudo/Si.pz-vbc.UPF')]  # of Debian's quantum-espresso-data
@@ -26,21 +32,13 @@ CRYSTAL = bulk('Si', 'diamond', a=5.431)
 SETTINGS = {
     'cutoff_wfc': 20.0,
     'cutoff_rho': 80.0,
-    # 16 atoms hold Γ, X and L exactly; the shifted mesh is converged for them, the unshifted one of this size is not
+    # 16 atoms hold Γ, X and L exactly
     'supercell_matrix': [2, 2, 2],
     'kpoints_mesh': [2, 2, 2],
     'kpoints_offset': [0.5, 0.5, 0.5],
 }
 
 load_or_create_profile(None)
-
-# these look into the profile when they are imported
-from aiida_mlfc.data.crystals import structure_nodes  # noqa: E402
-from aiida_mlfc.data.potential import PotentialData  # noqa: E402
-from aiida_mlfc.data.pseudo_families import family_of_files, upf_files  # noqa: E402
-from aiida_mlfc.data.references import add_to_group  # noqa: E402
-from aiida_mlfc.workchains.comparison import ComparisonWorkChain  # noqa: E402
-from aiida_mlfc.workchains.dft_reference import DftReferenceWorkChain  # noqa: E402
 
 
 def finished(builder):
@@ -99,15 +97,13 @@ runs = [
     for job in reference_node.called_descendants
     if isinstance(job, CalcJobNode) and job.inputs.parameters['CONTROL']['calculation'] == 'scf'
 ]
-# wall time of the derivatives alone, and of everything about the crystal: symmetry, expansion, truncation error; a process
-# needs some seconds to start besides, once for all crystals of a job
+# wall time of the derivatives alone, and of everything about the crystal: symmetry, expansion, truncation error; besides,
+# a process needs some seconds to start, once for all crystals of a job
 derivatives = found['cost']['potential_seconds']
 crystal = comparison['autograd']['silicon'].creator.outputs.output_parameters['silicon']['seconds']
 error = 100 * found['split']['model']['relative_frobenius']
 print(f'pw.x: {sum(runs):.1f} CPU s for {len(runs)} cells of 16 atoms')
-print(
-    f'{POTENTIAL}: {derivatives:.2f} s for the derivatives, {crystal:.2f} s in all, {error:.1f} % off in the force constants'
-)
+print(f'{POTENTIAL}: {derivatives:.2f} s for the derivatives, {crystal:.2f} s in all; {error:.1f} % off')
 
 # The way back from the page, by links alone.
 query = QueryBuilder().append(SinglefileData, filters={'uuid': comparison['page'].uuid}, tag='page')
