@@ -97,7 +97,7 @@ runs = [
     for job in reference_node.called_descendants
     if isinstance(job, CalcJobNode) and job.inputs.parameters['CONTROL']['calculation'] == 'scf'
 ]
-# wall time of the derivatives alone, and of everything about the crystal: symmetry, expansion, truncation error; besides,
+# wall time of the derivatives alone, and of all about the crystal: symmetry, expansion, truncation error; besides,
 # a process needs some seconds to start, once for all crystals of a job
 derivatives = found['cost']['potential_seconds']
 crystal = comparison['autograd']['silicon'].creator.outputs.output_parameters['silicon']['seconds']
