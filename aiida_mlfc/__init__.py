@@ -10,6 +10,7 @@ __version__ = '0.1.0'
 _PUBLIC = {
     'load_potential': 'aiida_mlfc.core.potentials.registry',
     'relax': 'aiida_mlfc.core.potentials.relaxation.relax',
+    'relax_many': 'aiida_mlfc.core.potentials.relaxation.relax',
     'compute_force_constants': 'aiida_mlfc.runner.force_constants',
     'dynamical_matrices': 'aiida_mlfc.runner.dynamical_matrices',
     'gruneisen_parameters': 'aiida_mlfc.runner.gruneisen',
@@ -22,6 +23,7 @@ __all__ = [
     'gruneisen_parameters',
     'load_potential',
     'relax',
+    'relax_many',
 ]
 
 
