@@ -29,7 +29,7 @@ class MlfcParser(Parser):
         temporary = kwargs.get('retrieved_temporary_folder')
         keys = list(self.node.inputs[self.node.process_class.CRYSTALS])
         if temporary is None or not (Path(temporary) / 'results').is_dir():
-            return codes.ERROR_OUTPUT_RESULTS_MISSING
+            return self._interrupted(codes.ERROR_OUTPUT_RESULTS_MISSING)
         folder = Path(temporary)
         finished = SUMMARY_FILE in self.retrieved.base.repository.list_object_names()
         rows: dict[str, Any] = {}
@@ -46,9 +46,15 @@ class MlfcParser(Parser):
             return codes.ERROR_OUTPUT_RESULTS_UNREADABLE.format(reason=f'{type(error).__name__}: {error}')
         self.out('output_parameters', Dict(plain(rows)))
         if len(rows) < len(keys) or not finished:
-            return codes.ERROR_OUTPUT_RESULTS_INCOMPLETE.format(n_done=len(rows), n_all=len(keys))
+            return self._interrupted(codes.ERROR_OUTPUT_RESULTS_INCOMPLETE.format(n_done=len(rows), n_all=len(keys)))
         failed = sorted(key for key, row in rows.items() if row['status'] == 'failed')
         return codes.ERROR_SOME_STRUCTURES_FAILED.format(keys=', '.join(failed)) if failed else None
+
+    def _interrupted(self, code: ExitCode) -> ExitCode:
+        """``code``, or what the scheduler says was the cause: out of walltime, out of memory, a lost node."""
+        if not self.node.exit_status:
+            return code
+        return ExitCode(self.node.exit_status, f'{self.node.exit_message} {code.message}', code.invalidates_cache)
 
     @staticmethod
     def _results(folder: Path, keys: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:

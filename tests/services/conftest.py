@@ -1,0 +1,45 @@
+"""A real Slurm for the tests, started and stopped here; in CI its absence is a failure, elsewhere a skip."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parent / 'slurm'
+PROGRAMS = ('slurmctld', 'slurmd', 'slurmdbd', 'munged', 'mariadbd', 'sshd')
+
+
+@pytest.fixture(scope='session')
+def slurm() -> Iterator[Path]:
+    """Folder of a running Slurm; ``SLURM_CONF`` points to it."""
+    path = f'{os.environ["PATH"]}:/usr/sbin'
+    missing = [program for program in PROGRAMS if shutil.which(program, path=path) is None]
+    if os.geteuid() != 0:
+        missing.append('root')
+    if missing:
+        reason = f'no {", ".join(missing)} (tests/services/slurm/install.sh installs Slurm, as root)'
+        if os.environ.get('CI'):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    # Not under pytest's folders: user mysql must be able to enter.
+    folder = Path(tempfile.mkdtemp(prefix='mlfc-slurm-'))
+    folder.chmod(0o755)
+    environment = {**os.environ, 'PATH': path}
+    log = folder / 'start.log'
+    with log.open('w') as stream:
+        started = subprocess.run(
+            ['bash', SCRIPTS / 'start.sh', folder], env=environment, stdout=stream, stderr=stream, check=False,
+            stdin=subprocess.DEVNULL, timeout=180,
+        )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('SLURM_CONF', str(folder / 'slurm.conf'))
+        try:
+            assert started.returncode == 0, log.read_text()
+            yield folder
+        finally:
+            subprocess.run(['bash', SCRIPTS / 'stop.sh', folder], env=environment, check=False, timeout=120)
+            shutil.rmtree(folder, ignore_errors=True)

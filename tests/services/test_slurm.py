@@ -1,0 +1,159 @@
+"""Jobs through a real Slurm: a GPU request, a remote transport, walltime, cancellation, memory."""
+
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from aiida.engine import run_get_node
+from aiida.orm import CalcJobNode, Dict, InstalledCode
+from ase.build import bulk
+
+from aiida_mlfc.workchains.restart import ForceConstantsWorkChain
+
+MLFC_RUN = Path(sys.executable).with_name('mlfc-run')
+RESOURCES = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}}
+#: s; the shortest that Slurm enforces
+SHORTEST_WALLTIME = 60
+#: Stands still after the first result of a first run; a run that finds results goes through.
+HANGS_ONCE = f"""#!/usr/bin/env bash
+if [ -d results ]; then exec {MLFC_RUN} "$@"; fi
+{MLFC_RUN} "$@" &
+until [ -n "$(ls -A results 2>/dev/null)" ] || ! kill -0 $!; do sleep 0.02; done
+kill -STOP $!
+touch stands-still
+wait
+"""
+
+
+@pytest.fixture
+def computer(slurm, aiida_computer):
+    """Slurm over the local transport, polled as often as it answers."""
+    return aiida_computer(
+        label=f'slurm-{time.time_ns()}', scheduler_type='core.slurm', configuration_kwargs={'safe_interval': 0.0}
+    )
+
+
+@pytest.fixture
+def make_code(tmp_path):
+    def _make(computer, script: str | None = None):
+        program = MLFC_RUN
+        if script is not None:
+            program = tmp_path / 'mlfc-run-wrapped'
+            program.write_text(script)
+            program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        return InstalledCode(
+            label=f'mlfc-{time.time_ns()}', computer=computer, filepath_executable=str(program),
+            prepend_text='export OMP_NUM_THREADS=1',
+        ).store()
+
+    return _make
+
+
+@pytest.fixture
+def inputs(potential_node, make_structure, silicon, rocksalt):
+    """Force constants of crystals that take a moment each."""
+
+    def _inputs(code, options, **parameters):
+        structures = {'Si': make_structure(silicon), 'NaCl': make_structure(rocksalt),
+                      'SiAl': make_structure(bulk('SiAl', 'zincblende', a=5.5))}
+        return {
+            'mlfc': {
+                'code': code, 'structures': structures, 'potential': potential_node,
+                'parameters': Dict({'supercell_matrix': [2, 2, 2], **parameters}),
+                'metadata': {'options': {**RESOURCES, 'max_wallclock_seconds': 600, **options}},
+            }
+        }
+
+    return _inputs
+
+
+def jobs_of(node):
+    return sorted((n for n in node.called_descendants if isinstance(n, CalcJobNode)), key=lambda n: n.pk)
+
+
+def run(inputs):
+    outputs, node = run_get_node(ForceConstantsWorkChain, **inputs)
+    return outputs, node, jobs_of(node)
+
+
+def nothing_twice(jobs) -> None:
+    """What the first job finished came into the second one as it was."""
+    first, second = (job.outputs.output_parameters.get_dict() for job in jobs)
+    assert first
+    assert set(first) < set(second)
+    for key, row in first.items():
+        assert second[key]['seconds'] == row['seconds'], f'{key} was computed again'
+
+
+def test_a_job_that_asks_for_a_gpu(computer, make_code, inputs):
+    options = {'queue_name': 'gpu', 'custom_scheduler_commands': '#SBATCH --gres=gpu:1'}
+    outputs, node, jobs = run(inputs(make_code(computer), options))
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    assert set(outputs['output_force_constants']) == {'Si', 'NaCl', 'SiAl'}
+    shown = subprocess.run(
+        ['sacct', '-n', '-P', '-X', '-o', 'State,AllocTRES', '-j', jobs[0].get_job_id()],
+        capture_output=True, text=True, check=True,
+    ).stdout
+    assert 'gres/gpu=1' in shown
+
+
+def test_over_ssh(slurm, aiida_computer, make_code, inputs, tmp_path, monkeypatch):
+    """``core.ssh_async``, with a host entry of a throw-away home."""
+    ssh = slurm / 'ssh'
+    home = tmp_path / 'home'
+    (home / '.ssh').mkdir(parents=True, mode=0o700)
+    (home / '.ssh' / 'config').write_text(
+        f'Host mlfc-cluster\n  HostName 127.0.0.1\n  Port 36822\n  User root\n  IdentityFile {ssh}/id\n'
+        f'  UserKnownHostsFile {ssh}/known_hosts\n'
+    )
+    monkeypatch.setenv('HOME', str(home))
+    computer = aiida_computer(
+        label='slurm-over-ssh', hostname='127.0.0.1', scheduler_type='core.slurm', transport_type='core.ssh_async',
+        configuration_kwargs={'host': 'mlfc-cluster', 'backend': 'asyncssh', 'safe_interval': 0.0},
+    )
+    outputs, node, _ = run(inputs(make_code(computer), {}))
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    assert set(outputs['output_force_constants']) == {'Si', 'NaCl', 'SiAl'}
+
+
+def test_out_of_walltime_goes_on_with_what_is_missing(computer, make_code, inputs):
+    code = make_code(computer, HANGS_ONCE)
+    outputs, node, jobs = run(inputs(code, {'max_wallclock_seconds': SHORTEST_WALLTIME}))
+    assert [job.exit_status for job in jobs] == [120, 0], [job.exit_message for job in jobs]
+    assert node.is_finished_ok
+    assert set(outputs['output_force_constants']) == {'Si', 'NaCl', 'SiAl'}
+    nothing_twice(jobs)
+
+
+def test_a_cancelled_job_goes_on_with_what_is_missing(computer, make_code, inputs, tmp_path):
+    code = make_code(computer, HANGS_ONCE)
+
+    def cancel():
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not list(tmp_path.rglob('stands-still')):
+            time.sleep(0.2)
+        subprocess.run(['scancel', '--user', 'root', '--state', 'RUNNING'], check=True)
+
+    thread = Thread(target=cancel)
+    thread.start()
+    outputs, node, jobs = run(inputs(code, {}))
+    thread.join()
+    assert len(jobs) == 2
+    assert jobs[0].exit_status != 0
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    assert set(outputs['output_force_constants']) == {'Si', 'NaCl', 'SiAl'}
+    nothing_twice(jobs)
+
+
+def test_out_of_memory_never_looks_like_success(computer, make_code, inputs):
+    """Slurm kills a job above its memory; twice without any result, and the work chain ends with a code that says so."""
+    code = make_code(computer, f'#!/usr/bin/env bash\n{sys.executable} -c "x = bytearray(900_000_000); import time; '
+                               f'x[::4096] = b\'1\' * len(x[::4096]); time.sleep(30)"\nexec {MLFC_RUN} "$@"\n')
+    _, node, jobs = run(inputs(code, {'max_memory_kb': 300_000}))
+    assert jobs
+    assert all(job.exit_status != 0 for job in jobs)
+    assert node.exit_status == ForceConstantsWorkChain.exit_codes.ERROR_NO_PROGRESS.status
