@@ -4,6 +4,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from aiida.engine import run_get_node
 from aiida.orm import Float, List, StructureData
 from ase.build import bulk
 
@@ -35,9 +36,11 @@ def make_family(tmp_path):
         found = kind.collection.find({'label': label})
         if found:
             return found[0].label
+        folder = tmp_path / 'pseudos'
+        folder.mkdir(exist_ok=True)
         for element, valence in (('Si', 4), ('Mg', 2), ('O', 6)):
-            (tmp_path / f'{element}.upf').write_text(UPF.format(element, valence))
-        return kind.create_from_folder(tmp_path, label, pseudo_type=UpfData).label
+            (folder / f'{element}.upf').write_text(UPF.format(element, valence))
+        return kind.create_from_folder(folder, label, pseudo_type=UpfData).label
 
     return _make
 
@@ -165,3 +168,19 @@ def test_symmetry_is_made_exact_and_kinds_stay(aiida_profile):
     result = symmetrized_structure(magnetic, Float(1e-3))
     assert [site.kind_name for site in result.sites] == ['Fe1', 'Fe2']
     assert result.get_kind('Fe1').symbol == 'Fe'
+
+
+def test_a_child_that_fails_is_named(make_family, aiida_code_installed, tmp_path):
+    """A pw.x that leaves nothing: the step, the child and its exit status are said, and nothing else is started."""
+    program = tmp_path / 'nothing'
+    program.write_text('#!/bin/sh\nexit 1\n')
+    program.chmod(0o755)
+    code = aiida_code_installed(
+        label='broken-pw', default_calc_job_plugin='quantumespresso.pw', filepath_executable=str(program)
+    )
+    overrides = {**CUTOFFS, 'supercell_matrix': [1, 1, 1], 'kpoints_mesh': [1, 1, 1]}
+    builder = builder_of({'pw': code}, make_family('golden'), electronic_type='insulator', overrides=overrides)
+    _, node = run_get_node(builder)
+    assert node.exit_status == DftReferenceWorkChain.spec().exit_codes.ERROR_CHILD_FAILED.status
+    assert 'undisplaced cell: PwBaseWorkChain<' in node.exit_message
+    assert [child.process_label for child in node.called].count('PwBaseWorkChain') == 1
