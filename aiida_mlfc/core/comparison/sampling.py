@@ -124,13 +124,16 @@ def _sampled(a: Phonopy, b: Phonopy, qpoints: np.ndarray, weights: np.ndarray) -
     found = []
     for phonon in (a, b):
         phonon.run_qpoints(qpoints)
-        frequencies = np.array(phonon.qpoints.frequencies)
-        # At Γ three modes are zero by translation, which symmetrisation made exact: rounding is no frequency.
-        for k in np.flatnonzero(np.abs(qpoints - np.rint(qpoints)).max(axis=1) < SAME_QPOINT):
-            frequencies[k, np.argsort(np.abs(frequencies[k]))[:3]] = 0.0
-            frequencies[k].sort()
-        found.append(frequencies)
+        found.append(_exact_at_gamma(qpoints, np.array(phonon.qpoints.frequencies)))
     return Sampled(qpoints, weights, *found)
+
+
+def _exact_at_gamma(qpoints: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
+    """At Γ three modes are zero by translation, which symmetrisation made exact: their rounding is no frequency."""
+    for k in np.flatnonzero(np.abs(qpoints - np.rint(qpoints)).max(axis=1) < SAME_QPOINT):
+        frequencies[k, np.argsort(np.abs(frequencies[k]))[:3]] = 0.0
+        frequencies[k].sort()
+    return frequencies
 
 
 def _bands(a: Phonopy, b: Phonopy, symprec: float, points: int) -> tuple[Bands, Bands]:
@@ -147,5 +150,7 @@ def _bands(a: Phonopy, b: Phonopy, symprec: float, points: int) -> tuple[Bands, 
     stops = np.cumsum([len(path) for path in found[0].qpoints])
     ends = np.stack((np.concatenate(([0], stops[:-1])), stops), axis=1)
     distances, qpoints = np.concatenate(found[0].distances), np.concatenate(found[0].qpoints)
-    one, other = (Bands(qpoints, distances, np.concatenate(x.frequencies), ends, labels) for x in found)
+    one, other = (
+        Bands(qpoints, distances, _exact_at_gamma(qpoints, np.concatenate(x.frequencies)), ends, labels) for x in found
+    )
     return one, other
