@@ -150,7 +150,7 @@ def test_a_cancelled_job_goes_on_with_what_is_missing(computer, make_code, input
 
 
 def test_out_of_memory_never_looks_like_success(computer, make_code, inputs):
-    """Slurm kills a job above its memory; twice without any result, and the work chain ends with a code that says so."""
+    """Slurm kills a job above its memory; twice without any result, and the work chain ends and says so."""
     code = make_code(computer, f'#!/usr/bin/env bash\n{sys.executable} -c "x = bytearray(900_000_000); import time; '
                                f'x[::4096] = b\'1\' * len(x[::4096]); time.sleep(30)"\nexec {MLFC_RUN} "$@"\n')
     _, node, jobs = run(inputs(code, {'max_memory_kb': 300_000}))
