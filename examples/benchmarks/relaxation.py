@@ -117,7 +117,7 @@ def by_ase(case: Case) -> tuple[str, int, float, float]:
 
 def rows() -> list[dict[str, Any]]:
     """One row a crystal for gradient evaluations, and the sums."""
-    found, sums = [], np.zeros(5)
+    found, counts = [], {}
     for case in cases():
         started = time.process_time()
         ours = relax(case.atoms, case.potential, True, FMAX, SMAX, symprec=SYMPREC)
@@ -125,8 +125,9 @@ def rows() -> list[dict[str, Any]]:
         peer, evaluations, peer_seconds, energy = by_ase(case)
         if ours.optimiser != 'newton':
             raise RuntimeError(f'{case.name}: Newton gave up: {ours.fallback}')
-        counts = (ours.n_gradient_evaluations, ours.n_hessian_products, evaluations, seconds, peer_seconds)
-        sums += counts
+        counts[case.name] = (
+            ours.n_gradient_evaluations, ours.n_hessian_products, evaluations, seconds, peer_seconds,
+        )  # fmt: skip
         found.append(
             _row(
                 f'relax {case.name}, {len(case.atoms)} atoms, {spacegroup(case.atoms, SYMPREC)}',
@@ -139,16 +140,25 @@ def rows() -> list[dict[str, Any]]:
             )
         )
         show(found[-1])
-    name, best = f'relax, all {len(found)}', 'the best of ASE for each'
-    gradients, products, theirs, seconds, peer_seconds = sums
-    found += [
-        _row(name, 'gradient evaluations', int(gradients), best, int(theirs), f'and {int(products)} Hessian products'),
-        _row(name, 'gradient evaluations and Hessian products', int(gradients + products), best, int(theirs), ''),
-        _row(name, 'CPU time, s', float(seconds), best, float(peer_seconds), 'one thread'),
-    ]
-    for row in found[-3:]:
+    n_single = len(found)
+    for group, end in (('all', ''), ('symmetric strains', 'symmetric strain'), ('any strains', 'any strain')):
+        chosen = np.array([numbers for name, numbers in counts.items() if name.endswith(end)])
+        if len(chosen):
+            found += sums(f'relax, {group} {len(chosen)}', chosen.sum(0))
+    for row in found[n_single:]:
         show(row)
     return found
+
+
+def sums(name: str, counts: np.ndarray) -> list[dict[str, Any]]:
+    """The rows of many crystals together."""
+    gradients, products, theirs = (int(x) for x in counts[:3])
+    best = 'the best of ASE for each'
+    return [
+        _row(name, 'gradient evaluations', gradients, best, theirs, f'and {products} Hessian products'),
+        _row(name, 'gradient evaluations and Hessian products', gradients + products, best, theirs, ''),
+        _row(name, 'CPU time, s', float(counts[3]), best, float(counts[4]), 'one thread'),
+    ]
 
 
 def _row(case: str, quantity: str, ours: float, peer: str, peer_value: float, accuracy: str) -> dict[str, Any]:

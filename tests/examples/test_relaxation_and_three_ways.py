@@ -53,12 +53,13 @@ def test_both_sides_reach_the_same_minimum(relaxation, monkeypatch):
     monkeypatch.setattr(relaxation, 'cases', lambda: iter(chosen))
     monkeypatch.setattr(relaxation, 'OPTIMIZERS', relaxation.OPTIMIZERS[:2])
     found = relaxation.rows()
-    assert len(found) == len(chosen) + 3
+    # of the one crystal, of all, and of its group
+    assert len(found) == 1 + 3 + 3
     for row in found:
         assert row['ratio'] == pytest.approx(row['ours'] / row['peer_value'])
-    gradients = found[-3]
-    assert gradients['quantity'] == 'gradient evaluations'
-    assert gradients['ours'] == sum(row['ours'] for row in found[:-3])
+    for gradients in (found[1], found[4]):
+        assert gradients['quantity'] == 'gradient evaluations'
+        assert gradients['ours'] == found[0]['ours']
     # the benchmark asks for 0.2 over its twenty; no single crystal may be far from that
     assert gradients['ratio'] < 0.3
     (case,) = chosen
