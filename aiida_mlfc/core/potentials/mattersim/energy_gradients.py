@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
+from aiida_mlfc.core.potentials.mattersim.activations import once
 from aiida_mlfc.core.potentials.mattersim.model import M3GNet
 
 Gradients = tuple[Tensor, Tensor | None, Tensor | None]
@@ -52,7 +54,7 @@ def energy_gradients(
     if not (forces or stress):
         energy = graph.sum_to_systems(model.atomic_energies(graph, normaliser_types))
         return (energy if keep_energy else energy.detach()), None, None
-    with torch.enable_grad():
+    with torch.enable_grad(), nullcontext() if create_graph or keep_energy else once():
         if forces and not graph.positions.requires_grad:
             graph = graph.with_positions(graph.positions.detach().requires_grad_(True))
         inputs, deformed = [graph.positions] if forces else [], graph

@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.interface import EnergyModel
+from aiida_mlfc.core.potentials.mattersim.activations import silu
 from aiida_mlfc.core.potentials.mattersim.basis import (
     DEGREE_OF_ROW,
     DEGREE_SIZES,
@@ -90,7 +90,7 @@ class M3GNet(EnergyModel):
         self.sbf = SphericalBessel(config.cutoff)
         self.edge_encoder = Network(MAX_N, units)
         self.graph_conv = nn.ModuleList(Block(units) for _ in range(config.num_blocks))
-        self.final = GatedNetwork((units, units, units, 1), last=nn.Identity())
+        self.final = GatedNetwork((units, units, units, 1), ends_in_swish=False)
         self.atom_embedding = Network(config.max_z + 1, units)
         self.normalizer = Normaliser(config.max_z)
         self.register_buffer('degree_of_row', torch.tensor(DEGREE_OF_ROW), persistent=False)
