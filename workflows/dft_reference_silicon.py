@@ -108,7 +108,7 @@ print(f'{POTENTIAL}: {derivatives:.2f} s for the derivatives, {crystal:.2f} s in
 # The way back from the page, by links alone.
 query = QueryBuilder().append(SinglefileData, filters={'uuid': comparison['page'].uuid}, tag='page')
 query.append(ProcessNode, with_descendants='page', tag='process', project='*').order_by({'process': {'ctime': 'asc'}})
-steps = [f'{node.process_label} {node.uuid}' for node in query.all(flat=True)]
+steps = [f'{node.process_label} {node.uuid}' for node in query.distinct().all(flat=True)]
 (OUTPUT / 'provenance.txt').write_text('\n'.join([*steps, f'page {comparison["page"].uuid}']) + '\n')
 print(f'{len(steps)} steps from the structure over pw.x to the page: {OUTPUT / "provenance.txt"}')
 print(f'reference {reference_node.uuid}, comparison {comparison_node.uuid}')

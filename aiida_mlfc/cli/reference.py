@@ -88,6 +88,36 @@ def _determinant(matrix: Any) -> float:
     return abs(float(np.linalg.det(np.asarray(matrix, dtype=float))))
 
 
+@command.command('compare')
+@click.argument('names', nargs=-1)
+@click.option(
+    '--potential', 'potential_name', default='dx-demo', show_default=True, help='A name, or a checkpoint file.'
+)
+@click.option('--protocol', default=None, help='fast, balanced (default) or stringent; for relaxation.')
+@click.option('--relax/--no-relax', default=True, show_default=True, help="Also at the potential's own geometry.")
+@click.option('--relax-cell', is_flag=True, help='Relax the cell too; needs a potential trained on stress.')
+@click.option('--steps', default='0.01,0.02', show_default=True, help='Finite-difference steps, Å; empty for none.')
+@click.option('--nac', type=click.Choice(['shared', 'off']), default='shared', show_default=True)
+@click.option('--code', 'code_label', default=None, help='Code label; by default mlfc-run on this machine.')
+@click.option('--options', 'options_file', type=click.File(), help='YAML with metadata.options of the jobs.')
+@click.option('--concurrent', type=click.IntRange(min=1), default=2, show_default=True, help='Jobs at the same time.')
+@click.option('--json', 'as_json', is_flag=True, help='Print rows, parts of the errors and aggregate as JSON.')
+@click.option('--output', '-o', type=click.Path(dir_okay=False, path_type=Path), help='Also write an HTML page.')
+@click.pass_context
+def compare_references(ctx: click.Context, names: tuple[str, ...], **arguments: Any) -> None:
+    """Compare a potential with the references NAMES (or uuids) of the profile, all by default; with provenance.
+
+    Autograd, finite differences and reference side by side, at the reference's geometry and at the potential's own.
+    Exit code 0: everything was compared; 1: some were not, their rows say why. Without AiiDA: aiida-mlfc compare.
+    """
+    from aiida_mlfc.cli.profile import load_or_create_profile
+    from aiida_mlfc.cli.reference_compare import compare_with_potential, print_outcome
+
+    load_or_create_profile(ctx.obj['profile'])
+    node = compare_with_potential(names, **arguments)
+    sys.exit(0 if print_outcome(node, arguments['as_json'], arguments['output']) else 1)
+
+
 @command.command('compute')
 @click.argument('structure', type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option('--code', 'code_label', default=None, help='pw.x; by default the one on the PATH of this machine.')

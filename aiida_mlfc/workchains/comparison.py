@@ -13,6 +13,7 @@ from aiida_phonopy.data import ForceConstantsData
 from aiida_mlfc.calculations.base import validate_keys
 from aiida_mlfc.calculations.comparison import compare_force_constants, reference_structure, summarise
 from aiida_mlfc.calculations.comparison_page import POTENTIAL, REFERENCE, comparison_page
+from aiida_mlfc.core.structures.checks import UnknownSpeciesError, check_species
 from aiida_mlfc.data.potential import PotentialData
 from aiida_mlfc.workchains.protocol import protocol_inputs
 from aiida_mlfc.workchains.restart import NAMESPACE, ForceConstantsWorkChain, RelaxWorkChain
@@ -134,9 +135,16 @@ class ComparisonWorkChain(WorkChain):
     def setup(self) -> None:
         """The geometry of each reference; crystals with equal supercells go into one job."""
         references = self.inputs.references
-        self.ctx.structures = {key: reference_structure(node) for key, node in references.items()}
+        self.ctx.structures = {}
         self.ctx.found = {}
         self.ctx.failures = {}
+        for key, node in references.items():
+            try:
+                check_species(node.numbers, self.inputs.potential.species)
+            except UnknownSpeciesError as error:
+                self.ctx.failures[key] = str(error)
+                continue
+            self.ctx.structures[key] = reference_structure(node)
         self.ctx.queue = []
         methods: dict[str, dict[str, Any]] = {AUTOGRAD: {'method': 'autograd'}}
         for k, step in enumerate(self.inputs.steps.get_list()):
@@ -145,8 +153,8 @@ class ComparisonWorkChain(WorkChain):
                 'distance': float(step),
                 'truncation_qpoints': 0,
             }
-        if 'relax' in self.inputs:
-            self.ctx.queue.append(('relax', {}, sorted(references)))
+        if 'relax' in self.inputs and self.ctx.structures:
+            self.ctx.queue.append(('relax', {}, sorted(self.ctx.structures)))
         for label, parameters in methods.items():
             self._queue_force_constants(label, parameters, self.ctx.structures)
 

@@ -91,6 +91,19 @@ def test_second_import_repeats_nothing(home, references):
     assert home.python(code) == '2'
 
 
+def test_compare_says_what_the_potential_does_not_know(home, tmp_path):
+    """Without a single job: rows with reasons, and an exit code."""
+    found = home('reference', 'compare', '--potential', 'dx-demo', '--json')
+    assert found.returncode == 1, found.stderr
+    content = json.loads(found.stdout[found.stdout.index('{') :])
+    assert {row['name'].removesuffix('_again') for row in content['rows']} == {'copper', 'gold'}
+    assert all('does not know' in row['error'] for row in content['rows'])
+    assert content['aggregate'] is None
+    unknown = home('reference', 'compare', 'platinum')
+    assert unknown.returncode == 2
+    assert "no reference is called 'platinum'" in unknown.stderr
+
+
 def test_nothing_there_is_an_error(home, tmp_path):
     found = home('reference', 'import', tmp_path)
     assert found.returncode == 1
