@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ import click
     default=None,
     help='Born charges: each side its own; those of one side for both (default with a potential); none.',
 )
+@click.option(
+    '--geometry',
+    type=click.Choice(['reference', 'own']),
+    default='reference',
+    show_default=True,
+    help="Where a potential is evaluated: at the reference's geometry, or relaxed with it, cell and positions.",
+)
 @click.option('--device', default='cpu', show_default=True, help='Where potentials are evaluated.')
 @click.option(
     '--work',
@@ -41,8 +49,8 @@ def command(items: tuple[str, ...], folder: Path | None, potentials: tuple[str, 
     """Compare force constants: B... against A.
 
     Each is a reference (phonopy.yaml, FORCE_SETS, FORCE_CONSTANTS, a folder or archive of them) or a potential (a name
-    or a checkpoint file). Folders are paired by name; a potential is compared with every reference, at the reference's
-    geometry and in its supercell. Exit code 0: everything was compared; 1: some pairs were refused, their rows say why.
+    or a checkpoint file). Folders are paired by name; a potential is compared with every reference, in the
+    reference's supercell. Exit code 0: everything was compared; 1: some pairs were refused, their rows say why.
     """
     from aiida_mlfc.core.checkpoint_header import CheckpointError
 
@@ -83,7 +91,7 @@ def _pairs(items: tuple[str, ...], folder: Path | None, potentials: tuple[str, .
 
 
 def _outcomes(pairs: list[tuple[str, str]], arguments: dict[str, Any]) -> Iterator[Any]:
-    from aiida_mlfc.cli.comparing import Task, Watch
+    from aiida_mlfc.cli.comparing import Task, Watch, Where
     from aiida_mlfc.cli.potential_jobs import is_potential, potential_file
     from aiida_mlfc.core.references.settings import Settings
     from aiida_mlfc.reports.comparison_figures import comparison_parcel
@@ -98,13 +106,17 @@ def _outcomes(pairs: list[tuple[str, str]], arguments: dict[str, Any]) -> Iterat
     watch = Watch()
     with tempfile.TemporaryDirectory(prefix='mlfc-compare-') as temporary:
         folder = arguments['work'] or Path(temporary)
-        for first, second in pairs:
-            if is_potential(second):
-                found = task.with_potential(
-                    Path(first), potential_file(second), _label(first), folder, arguments['device']
-                )
+        where = Where(arguments['device'], arguments['geometry'] == 'own')
+        # Potentials that follow each other on one set share its references, which take time to read.
+        for (first, potential), group in groupby(pairs, key=lambda pair: (pair[0], is_potential(pair[1]))):
+            others = [second for _, second in group]
+            if potential:
+                files = [potential_file(second) for second in others]
+                found = task.with_potentials(Path(first), files, _label(first), folder, where)
             else:
-                found = task.of_references(Path(first), Path(second), (_label(first), _label(second)))
+                found = chain.from_iterable(
+                    task.of_references(Path(first), Path(second), (_label(first), _label(second))) for second in others
+                )
             for outcome in found:
                 watch(outcome)
                 yield outcome

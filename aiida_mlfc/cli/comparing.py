@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from aiida_mlfc.cli.potential_jobs import PotentialFile, force_constants_of
+from aiida_mlfc.core.comparison.alignment import Canonical, canonical
 from aiida_mlfc.core.comparison.compare import Compared, compare
 from aiida_mlfc.core.comparison.matching import ComparisonError
 from aiida_mlfc.core.comparison.nac import NacPolicy
@@ -42,6 +43,17 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Where:
+    """How potentials are evaluated.
+
+    :param own_geometry: relax cell and positions with the potential first.
+    """
+
+    device: str = 'cpu'
+    own_geometry: bool = False
+
+
+@dataclass(frozen=True)
 class Task:
     """How pairs are compared.
 
@@ -71,32 +83,42 @@ class Task:
                 missing = labels[0] if a is None else labels[1]
                 yield Outcome(_refused(name, labels, f'there is none of this name in {missing}'))
 
-    def with_potential(
-        self, path: Path, potential: PotentialFile, label: str, folder: Path, device: str = 'cpu'
+    def with_potentials(
+        self, path: Path, potentials: Sequence[PotentialFile], label: str, folder: Path, where: Where
     ) -> Iterator[Outcome]:
-        """Every reference against a potential, at the reference's geometry and in its supercell."""
-        labels = (label, potential.label)
+        """Every reference against each potential, in the reference's supercell; references are read once."""
         items = self._read(path)
         n_found = 0
         while portion := list(islice(items, PORTION)):
-            yield from (
-                Outcome(_refused(item.name, labels, item.error)) for item in portion if isinstance(item, Refusal)
-            )
             # Names repeat where two folders below have one name: the position tells them apart.
             good = {f'{n_found + k:06d} {r.name}': r for k, r in enumerate(portion) if isinstance(r, Reference)}
-            computed = force_constants_of(
-                potential, {key: r.force_constants for key, r in good.items()}, folder / f'portion-{n_found}', device
-            )
-            for key, result in computed:
-                reference = good[key]
-                if isinstance(result, str):
-                    yield Outcome(_refused(reference.name, labels, result))
-                else:
-                    outcome = self._outcome(reference, result, reference.name, labels, self.nac or 'shared')
-                    yield Outcome(outcome.row, outcome.summary, outcome.parcel, result.quality.seconds)
+            footing: dict[str, Canonical] = {}
+            for potential in potentials:
+                labels = (label, potential.label)
+                yield from (
+                    Outcome(_refused(item.name, labels, item.error)) for item in portion if isinstance(item, Refusal)
+                )
+                for key, result in force_constants_of(
+                    potential,
+                    {key: r.force_constants for key, r in good.items()},
+                    folder / f'portion-{n_found}',
+                    where.device,
+                    where.own_geometry,
+                ):
+                    reference = good[key]
+                    if isinstance(result, str):
+                        yield Outcome(_refused(reference.name, labels, result))
+                        continue
+                    if key not in footing:
+                        footing[key] = canonical(reference.force_constants)
+                    outcome = self._outcome(
+                        reference, result, reference.name, labels, self.nac or 'shared', footing[key]
+                    )
+                    row = {**outcome.row, 'geometry': 'own' if where.own_geometry else 'reference'}
+                    yield replace(outcome, row=row, seconds=result.quality.seconds)
             n_found += len(portion)
         if not n_found:
-            yield Outcome(_refused(label, labels, f'there is no reference in {label}'))
+            yield Outcome(_refused(label, (label, label), f'there is no reference in {label}'))
 
     def _read(self, path: Path) -> Iterator[Reference | Refusal]:
         """References, told as they come: large sets take minutes."""
@@ -104,9 +126,17 @@ class Task:
             self.say(f'read [{number}] {item.name}' + ('' if isinstance(item, Reference) else f': {item.error}'))
             yield item
 
-    def _outcome(self, a: Reference, b: ForceConstants, name: str, labels: tuple[str, str], nac: NacPolicy) -> Outcome:
+    def _outcome(
+        self,
+        a: Reference,
+        b: ForceConstants,
+        name: str,
+        labels: tuple[str, str],
+        nac: NacPolicy,
+        footing: Canonical | None = None,
+    ) -> Outcome:
         try:
-            found = compare(a.force_constants, b, name, nac)
+            found = compare(footing or a.force_constants, b, name, nac)
         except ComparisonError as error:
             return Outcome(_refused(name, labels, str(error)))
         except MemoryError:

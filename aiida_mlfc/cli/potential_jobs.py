@@ -1,4 +1,4 @@
-"""Force constants of a potential at the geometries and in the supercells of references, by ``mlfc-run``.
+"""Force constants of a potential in the supercells of references, at their geometry or its own, by ``mlfc-run``.
 
 The command's only way to a potential: torch stays in that process. Through AiiDA, with provenance, ``mlfc.comparison``
 computes the same.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from ase import Atoms
 
 from aiida_mlfc.core.checkpoint_files import read_header, resolve
 from aiida_mlfc.core.checkpoint_header import sha256_of
@@ -66,51 +67,90 @@ def potential_file(text: str) -> PotentialFile:
 
 
 def force_constants_of(
-    potential: PotentialFile, references: Mapping[str, ForceConstants], folder: Path, device: str = 'cpu'
+    potential: PotentialFile,
+    references: Mapping[str, ForceConstants],
+    folder: Path,
+    device: str = 'cpu',
+    own_geometry: bool = False,
 ) -> Iterator[tuple[str, ForceConstants | str]]:
-    """Autograd force constants at each reference's own geometry and supercell, or why there are none.
+    """Autograd force constants in each reference's supercell, or why there are none.
 
     One job for all references with the same supercell matrix and tolerance: these are options of a job. A job that was
     interrupted in the same folder is finished, not repeated.
 
     :param references: by name.
     :param folder: for the job folders; results stay there.
+    :param own_geometry: relax cell and positions with the potential first; otherwise at the reference's geometry.
     :raises RuntimeError: if ``mlfc-run`` is not there.
     """
-    jobs: dict[tuple[Any, ...], dict[str, ForceConstants]] = {}
+    known: dict[str, ForceConstants] = {}
     for name, reference in references.items():
         try:
             check_species(reference.unitcell.numbers, potential.species)
         except UnknownSpeciesError as error:
             yield name, str(error)
+        else:
+            known[name] = reference
+    structures = {name: reference.unitcell for name, reference in known.items()}
+    if own_geometry:
+        for options, names in _grouped(known, lambda r: {'symprec': r.symprec}):
+            there = folder / f'{potential.sha256[:12]}-relax-{options["symprec"]:g}'
+            atoms = {name: structures[name] for name in names}
+            for name, result in _job(potential, there, 'relax', {**options, 'relax_cell': True}, atoms, device):
+                if isinstance(result, str):
+                    yield name, result
+                    structures.pop(name)
+                else:
+                    structures[name] = structure_from_arrays(read_arrays(result[1] / ARRAYS_FILE)['structure'])
+    grouped = _grouped(
+        {name: known[name] for name in structures},
+        lambda r: {'supercell_matrix': np.asarray(r.supercell_matrix).tolist(), 'symprec': r.symprec},
+    )
+    for number, (options, names) in enumerate(grouped):
+        there = folder / f'{potential.sha256[:12]}-{number}'
+        atoms = {name: structures[name] for name in names}
+        for name, found in _job(
+            potential, there, 'force_constants', {**options, 'truncation_qpoints': 0}, atoms, device
+        ):
+            yield name, found if isinstance(found, str) else _force_constants(*found, known[name])
+
+
+def _grouped(
+    references: Mapping[str, ForceConstants], options: Callable[[ForceConstants], dict[str, Any]]
+) -> list[tuple[dict[str, Any], list[str]]]:
+    """References that can share a job."""
+    groups: dict[str, tuple[dict[str, Any], list[str]]] = {}
+    for name, reference in references.items():
+        found = options(reference)
+        groups.setdefault(repr(found), (found, []))[1].append(name)
+    return list(groups.values())
+
+
+def _job(
+    potential: PotentialFile,
+    folder: Path,
+    task: str,
+    options: dict[str, Any],
+    structures: Mapping[str, Atoms],
+    device: str,
+) -> Iterator[tuple[str, tuple[dict[str, Any], Path] | str]]:
+    """Run one job: by name the data of a result with the folder of its files, or what went wrong."""
+    keys = {f'r{k:05d}': name for k, name in enumerate(structures)}
+    file = OTHER_POTENTIAL_FILES.get(potential.architecture, POTENTIAL_FILE)
+    job = Job(task, {**options, 'device': device}, keys, file)
+    write_job(folder, job, {key: {'structure': structure_arrays(structures[name])} for key, name in keys.items()})
+    shutil.copyfile(potential.path, folder / file)
+    code = run_mlfc(folder)
+    for key, name in keys.items():
+        try:
+            content = read_result(folder, key)
+        except ResultError as error:
+            yield name, f'mlfc-run ended with exit code {code}; stderr says why ({error})'
             continue
-        options = (tuple(map(tuple, np.asarray(reference.supercell_matrix).tolist())), reference.symprec)
-        jobs.setdefault(options, {})[name] = reference
-    for number, ((matrix, symprec), members) in enumerate(jobs.items()):
-        here = folder / f'{potential.sha256[:12]}-{number}'
-        keys = {f'r{k:05d}': name for k, name in enumerate(members)}
-        job = Job(
-            'force_constants',
-            {
-                'supercell_matrix': [list(row) for row in matrix],
-                'symprec': symprec,
-                'truncation_qpoints': 0,
-                'device': device,
-            },
-            keys,
-            OTHER_POTENTIAL_FILES.get(potential.architecture, POTENTIAL_FILE),
-        )
-        write_job(
-            here, job, {key: {'structure': structure_arrays(members[name].unitcell)} for key, name in keys.items()}
-        )
-        shutil.copyfile(potential.path, here / str(job.potential))
-        code = run_mlfc(here)
-        for key, name in keys.items():
-            # 4: some structures failed, which their results say; what a job finished before it broke counts
-            result = _result(here, key, members[name])
-            if isinstance(result, str) and code not in (0, 4):
-                result = f'mlfc-run ended with exit code {code}; stderr says why ({result})'
-            yield name, result
+        if content['status'] == 'failed':
+            yield name, str(content['error']['message'])
+        else:
+            yield name, (content['data'], folder / RESULTS / key)
 
 
 def run_mlfc(folder: Path) -> int:
@@ -122,24 +162,21 @@ def run_mlfc(folder: Path) -> int:
     return subprocess.run([program, str(folder)], stdout=sys.stderr, check=False).returncode
 
 
-def _result(folder: Path, key: str, reference: ForceConstants) -> ForceConstants | str:
+def _force_constants(data: dict[str, Any], files: Path, reference: ForceConstants) -> ForceConstants | str:
+    """A finished result as record, with the masses of the reference."""
     try:
-        content = read_result(folder, key)
-        if content['status'] == 'failed':
-            return str(content['error']['message'])
-        data, files = content['data'], folder / RESULTS / key
         with h5py.File(files / FORCE_CONSTANTS_FILE, 'r') as handle:
             array = handle['force_constants'][...]
         atoms = structure_from_arrays(read_arrays(files / ARRAYS_FILE)['structure'])
-    except (ResultError, OSError, KeyError, ValueError) as error:
+        if reference.unitcell.has('masses'):
+            atoms.set_masses(reference.unitcell.get_masses())
+        return ForceConstants(
+            array=array,
+            unitcell=atoms,
+            supercell_matrix=np.asarray(data['supercell_matrix']),
+            primitive_matrix=np.asarray(data['primitive_matrix']),
+            quality=Quality(**data['quality']),
+            symprec=float(data['symprec']),
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
         return f'the result of mlfc-run cannot be read: {error}'
-    if reference.unitcell.has('masses'):
-        atoms.set_masses(reference.unitcell.get_masses())
-    return ForceConstants(
-        array=array,
-        unitcell=atoms,
-        supercell_matrix=np.asarray(data['supercell_matrix']),
-        primitive_matrix=np.asarray(data['primitive_matrix']),
-        quality=Quality(**data['quality']),
-        symprec=float(data['symprec']),
-    )

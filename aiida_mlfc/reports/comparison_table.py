@@ -121,7 +121,8 @@ def print_scoreboard(scores: Sequence[Aggregate], stream: TextIO | None = None, 
     console.print(
         Text(
             'Mean absolute errors over materials with 95 % bootstrap intervals; references of one material share its '
-            'weight, duplicates are left out. Definitions of the first four as in npj Comput. Mater. 11, 178 (2025).',
+            'weight, duplicates are left out. Definitions of the first four as in npj Comput. Mater. 11, 178 (2025), '
+            'which has potentials at their own geometry (--geometry own).',
             style='dim',
         )
     )

@@ -83,7 +83,7 @@ def test_scoreboard_of_a_set_and_its_page(command, folder, tiny_checkpoint, tmp_
     content = json.loads(done.stdout)
     rows = {row['name']: row for row in content['rows']}
     assert rows['aluminium']['status'] == 'ok'
-    assert rows['aluminium']['b'] == 'tiny'
+    assert (rows['aluminium']['b'], rows['aluminium']['geometry']) == ('tiny', 'reference')
     assert 'does not know Cu' in rows['copper']['error']
     (score,) = content['scoreboard']
     assert (score['name'], score['n_references'], score['n_failed']) == ('tiny', 1, 2)

@@ -93,9 +93,14 @@ def compare(
     frequencies = (sampling.mesh.a, sampling.mesh.b)
     thermal = [thermodynamics(f, sampling.mesh.weights, _temperatures()) for f in frequencies]
     sides = [
-        _side(canonical, f, bands, sampling, values)
-        for canonical, f, bands, values in zip(
-            (aligned.a, aligned.b), frequencies, (sampling.bands_a, sampling.bands_b), thermal, strict=True
+        _side(canonical, f, exact, bands, sampling, values)
+        for canonical, f, exact, bands, values in zip(
+            (aligned.a, aligned.b),
+            frequencies,
+            (sampling.commensurate.a, sampling.commensurate.b),
+            (sampling.bands_a, sampling.bands_b),
+            thermal,
+            strict=True,
         )
     ]
     difference = sides[1].max_frequency - sides[0].max_frequency
@@ -135,7 +140,14 @@ def _of_path(sampling: Sampling) -> Sampled:
     return Sampled(bands_a.qpoints, np.ones(len(bands_a.qpoints)), bands_a.frequencies, bands_b.frequencies)
 
 
-def _side(canonical: Canonical, mesh: np.ndarray, bands: Bands, sampling: Sampling, thermal: Thermodynamics) -> Side:
+def _side(
+    canonical: Canonical,
+    mesh: np.ndarray,
+    commensurate: np.ndarray,
+    bands: Bands,
+    sampling: Sampling,
+    thermal: Thermodynamics,
+) -> Side:
     force_constants = canonical.force_constants
     # Symmetrised: what is left of noise in zero modes is rounding.
     noise = noise_floor(
@@ -151,7 +163,7 @@ def _side(canonical: Canonical, mesh: np.ndarray, bands: Bands, sampling: Sampli
         method=force_constants.quality.method,
         projection_change=canonical.projection_change,
         min_frequency=found.min_frequency,
-        max_frequency=float(mesh.max()),
+        max_frequency=float(commensurate.max()),
         imaginary_share=float((share * (mesh < -noise)).sum()),
         free_energy=float(thermal.free_energy[at]),
         entropy=float(thermal.entropy[at]),
@@ -168,7 +180,7 @@ def _warnings(sides: list[Side], strain: float, displacement: float, reason: str
     for label, side in zip(('first', 'second'), sides, strict=True):
         if side.imaginary_share > 0:
             found.append(
-                f'{100 * side.imaginary_share:.2g} % of the modes of the {label} are imaginary and left out of thermal '
+                f'{100 * side.imaginary_share:.3g} % of the modes of the {label} are imaginary and left out of thermal '
                 'properties'
             )
     if strain > SAME_GEOMETRY or displacement > SAME_GEOMETRY:

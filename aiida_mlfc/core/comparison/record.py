@@ -36,7 +36,7 @@ class Side:
     :param method: of its quality record; ``unknown`` if another program computed it.
     :param projection_change: share of its force constants that symmetrisation took away.
     :param min_frequency: lowest on mesh and path without the acoustic modes at Γ, THz.
-    :param max_frequency: highest on the mesh, THz.
+    :param max_frequency: highest at the wave vectors of a's supercell, THz (as Loew et al. have it).
     :param imaginary_share: of the modes on the mesh; they are left out of the thermal properties.
     :param free_energy: at 300 K, kJ per mole of primitive cells.
     :param entropy: at 300 K, J/K/mol.
@@ -81,7 +81,7 @@ class Comparison:
     :param mesh: over the common mesh.
     :param commensurate: at the wave vectors of a's supercell, where a is interpolated by nothing.
     :param path: along the band path, every point with the same weight.
-    :param max_frequency_error: highest frequency on the mesh, b - a, THz.
+    :param max_frequency_error: highest frequency at the wave vectors of a's supercell, b - a, THz.
     :param max_frequency_error_kelvin: the same as h ν / k_B, K.
     :param free_energy_error: at 300 K, b - a, kJ/mol.
     :param entropy_error: at 300 K, b - a, J/K/mol.
