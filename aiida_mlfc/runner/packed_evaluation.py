@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from aiida_mlfc.core.potentials.derivatives.input_gradients import InputGradients, input_gradients
-from aiida_mlfc.core.potentials.derivatives.qspace import free_memory
+from aiida_mlfc.core.potentials.derivatives.memory import free_memory
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.graphs.batching import concatenate
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
