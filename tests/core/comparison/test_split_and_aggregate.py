@@ -16,6 +16,11 @@ from .crystals import QUALITY, force_constants_of
 ALUMINIUM = bulk('Al', 'fcc', a=4.05)
 
 
+def quickly(a, b, name=''):
+    """On a coarse mesh."""
+    return compare(a, b, name, mesh_length=10.0, points_per_segment=4).summary
+
+
 @pytest.fixture(scope='module')
 def reference():
     return force_constants_of(ALUMINIUM, (2, 2, 2))
@@ -51,7 +56,7 @@ def comparisons(reference):
     other = force_constants_of(ALUMINIUM, (2, 2, 2), seed=1)
     copper = force_constants_of(bulk('Cu', 'fcc', a=3.61), (2, 2, 2))
     return [
-        compare(a, replace(a, array=a.array * factor**2, _phonopy=[]), name, mesh_length=10.0, points_per_segment=4).summary
+        quickly(a, replace(a, array=a.array * factor**2, _phonopy=[]), name)
         for name, a, factor in (('one', reference, 1.1), ('two', other, 1.2), ('three', copper, 1.3))
     ]
 
@@ -75,7 +80,7 @@ def test_a_reference_given_twice_counts_once(comparisons):
 
 def test_intervals_are_those_of_the_mean():
     """200 made-up materials: the half width of the interval is 1.96 standard errors."""
-    base = compare(*[force_constants_of(ALUMINIUM, (2, 2, 2))] * 2, mesh_length=10.0, points_per_segment=4).summary
+    base = quickly(*[force_constants_of(ALUMINIUM, (2, 2, 2))] * 2)
     values = np.random.default_rng(0).exponential(size=200)
     many = [
         replace(base, formula=f'X{k}', max_frequency_error_kelvin=float(v), a=replace(base.a, entropy=float(k)))
@@ -91,7 +96,7 @@ def test_confusion_of_an_unstable_crystal_that_is_found_stable(reference):
     unstable = replace(reference, array=-reference.array, _phonopy=[])
     pairs = [(reference, reference), (unstable, reference), (unstable, unstable)]
     summaries = [
-        replace(compare(a, b, mesh_length=10.0, points_per_segment=4).summary, formula=f'X{k}') for k, (a, b) in enumerate(pairs)
+        replace(quickly(a, b), formula=f'X{k}') for k, (a, b) in enumerate(pairs)
     ]
     assert not summaries[1].row()['stable_a']
     assert summaries[1].row()['stable_b']
