@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from typing import Any
 
 import click
 
+#: command -> module that holds it; imported when it is called
+_ELSEWHERE = {'evaluate': 'aiida_mlfc.cli.potential_evaluate'}
 
-@click.group('potential')
+
+class _Group(click.Group):
+    """A group some of whose commands are modules of their own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*self.commands, *_ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _ELSEWHERE:
+            return import_module(_ELSEWHERE[cmd_name]).command
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group('potential', cls=_Group)
 def command() -> None:
     """Potentials: the shipped ones, files, and those in the profile."""
 

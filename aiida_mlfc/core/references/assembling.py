@@ -7,6 +7,7 @@ import resource
 import time
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from aiida_mlfc.core.references.consistency import LARGEST_RESIDUAL, check_force
 from aiida_mlfc.core.references.files import sha256_of, text_of, yaml_of
 from aiida_mlfc.core.references.finding import Candidate
 from aiida_mlfc.core.references.fitting import fit
-from aiida_mlfc.core.references.force_sets import ReferenceError, from_dataset
+from aiida_mlfc.core.references.force_sets import ForceSets, ReferenceError, from_dataset
 from aiida_mlfc.core.references.parsing import (
     array_of_force_constants,
     born_of,
@@ -70,15 +71,17 @@ def assemble(candidate: Candidate, settings: Settings, started: float) -> Refere
     :raises ReferenceError: saying what does not fit.
     """
     files = candidate.files
-    meta = _meta(candidate)
+    meta = metadata(candidate)
     data = load_phonopy_yaml(yaml_of(files['yaml'])) if 'yaml' in files else None
     symprec = settings.symprec or _symprec(candidate, meta)
     parts = _parts(candidate, data, settings)
     phonon = _phonopy(parts, symprec)
     check_structure(to_ase(phonon.unitcell))
     _take_forces(candidate, parts, phonon)
+    sets: ForceSets | None = None
     if parts.dataset is not None and _has_forces(parts.dataset):
-        array, quality, checks, content = _fitted(phonon, parts, started)
+        sets = from_dataset(parts.dataset, len(phonon.supercell))
+        array, quality, checks, content = fitted(phonon, sets, started)
     elif parts.array is not None:
         array, quality, checks, content = _read(phonon, parts, started)
     else:
@@ -95,18 +98,25 @@ def assemble(candidate: Candidate, settings: Settings, started: float) -> Refere
         symprec=symprec,
         _phonopy=[phonon],
     )
-    source = Source(
-        path=str(candidate.path),
+    return Reference(
+        candidate.name, force_constants, source_of(candidate.path, files, meta, settings, content), checks, sets
+    )
+
+
+def source_of(path: Path, files: dict[str, Path], meta: dict[str, Any], settings: Settings, content: str) -> Source:
+    """Where files come from, by what ``meta.json`` says and the checksums of the others."""
+    return Source(
+        path=str(path),
         sha256={path.name: sha256_of(path) for role, path in sorted(files.items()) if role != 'meta'},
         content=content,
         functional=settings.functional or str(meta.get('functional') or NOT_STATED),
         licence=settings.licence or str(meta.get('licence') or NOT_STATED),
         more={key: meta[key] for key in _KEPT if meta.get(key)},
     )
-    return Reference(candidate.name, force_constants, source, checks)
 
 
-def _meta(candidate: Candidate) -> dict[str, Any]:
+def metadata(candidate: Candidate) -> dict[str, Any]:
+    """What ``meta.json`` says; nothing where there is none."""
     if 'meta' not in candidate.files:
         return {}
     try:
@@ -227,8 +237,11 @@ def _quality(array: np.ndarray, phonon: Phonopy, at_rest: float, n: int, started
     )
 
 
-def _fitted(phonon: Phonopy, parts: _Parts, started: float) -> tuple[np.ndarray, Quality, Checks, str]:
-    sets = from_dataset(parts.dataset, len(phonon.supercell))
+def fitted(phonon: Phonopy, sets: ForceSets, started: float) -> tuple[np.ndarray, Quality, Checks, str]:
+    """Force constants of force sets, what they are worth, and what they are from.
+
+    :raises ReferenceError: if forces do not belong to the crystal.
+    """
     found = fit(phonon, sets)
     evidence = check_forces(found)
     _check_sites(phonon, found.array)

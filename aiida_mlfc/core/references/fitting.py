@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from phonopy import Phonopy
 from phonopy.interface.symfc import SymfcFCSolver
+from symfc import Symfc
 
 from aiida_mlfc.core.force_constants.symmetrising import exact_supercell
 from aiida_mlfc.core.references.force_sets import ForceSets, ReferenceError, check_enough
@@ -21,6 +22,9 @@ from aiida_mlfc.core.references.force_sets import ForceSets, ReferenceError, che
 ROUNDS = 3
 #: eV/Å; smaller forces at rest do not change anything that is quoted
 NEGLIGIBLE_FORCE = 1e-7
+
+#: displacements above this (Å) make a second-order fit too crude; third order can be fitted along with it
+HARMONIC_DISPLACEMENT = 0.035
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,30 @@ def fit(phonon: Phonopy, sets: ForceSets) -> Fit:
             break
         at_rest = at_rest + change
     return Fit(full[phonon.primitive.p2s_map], at_rest, forces, predicted)
+
+
+def beside_third_order(phonon: Phonopy, sets: ForceSets) -> np.ndarray:
+    """Force constants of second order, third order fitted along with them.
+
+    :return: compact, shape ``(n_prim, n_super, 3, 3)``, eV/Å².
+    :raises ReferenceError: if there are more free constants than forces.
+    """
+    solver = Symfc(exact_supercell(phonon))
+    solver.compute_basis_set(3)
+    n_free = sum(solver.basis_set[order].blocked_basis_set.shape[1] for order in (2, 3))
+    if n_free > sets.forces.size:
+        raise ReferenceError(
+            f'{sets.forces.size} force components for {n_free} free constants of second and third order, which '
+            f'displacements above {HARMONIC_DISPLACEMENT} Å need: more configurations, or smaller displacements'
+        )
+    solver.displacements, solver.forces = sets.displacements, sets.forces
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', RuntimeWarning)
+        try:
+            solver.solve(max_order=3, is_compact_fc=False)
+        except (np.linalg.LinAlgError, RuntimeWarning) as error:
+            raise ReferenceError(f'the configurations do not determine the force constants ({error})') from error
+    return np.asarray(solver.force_constants[2])[phonon.primitive.p2s_map]
 
 
 def invariant_forces(phonon: Phonopy, forces: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aiida_mlfc.core.force_constants.record import ForceConstants
+from aiida_mlfc.core.references.force_sets import ForceSets
 
 NOT_STATED = 'not stated'
 
@@ -66,12 +67,14 @@ class Reference:
 
     :param name: of the folder, file or archive, unique among those read together.
     :param force_constants: symmetrised (space group, permutation, acoustic sum rule), with Born charges where known.
+    :param sets: what they were fitted to; None where force constants were read.
     """
 
     name: str
     force_constants: ForceConstants
     source: Source
     checks: Checks
+    sets: ForceSets | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ase import Atoms
 from ase.io import read
 from symfc import Symfc
 
+from aiida_mlfc.core.structures.averaging import perfect_supercell, primitive_of
 from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
 
 #: displacements above this (Å) make a second-order fit too crude; third order is fitted along with it
@@ -87,8 +88,8 @@ def load_reference(folder: Path | str) -> Reference:
         supercell, born = to_ase(loaded.supercell), loaded.nac_params
         primitive = to_ase(loaded.primitive)
     else:
-        supercell, born = _perfect_supercell(configurations), None
-        primitive = _primitive_of(supercell)
+        supercell, born = perfect_supercell(configurations), None
+        primitive = primitive_of(supercell)
     for k, configuration in enumerate(configurations):
         if not np.array_equal(configuration.numbers, supercell.numbers):
             raise ValueError(
@@ -105,37 +106,3 @@ def load_reference(folder: Path | str) -> Reference:
         if key in meta
     }
     return Reference(meta['name'], supercell, primitive, displacements, forces, born, source)
-
-
-def _perfect_supercell(configurations: list[Atoms]) -> Atoms:
-    """Mean positions over random displacements, put exactly on the sites of the symmetry they show."""
-    import spglib
-
-    first = configurations[0]
-    scaled = np.array([c.get_scaled_positions(wrap=False) for c in configurations])
-    scaled -= np.rint(scaled - scaled[0])
-    mean = first.copy()
-    mean.set_scaled_positions(scaled.mean(axis=0))
-    # The mean of n random displacements is off by about u/√n: tolerance well above that, well below a bond.
-    symprec = 0.1
-    dataset = spglib.get_symmetry_dataset((np.array(mean.cell), mean.get_scaled_positions(), mean.numbers), symprec)
-    symmetrised = np.zeros((len(mean), 3))
-    for rotation, translation in zip(dataset.rotations, dataset.translations, strict=True):
-        moved = mean.get_scaled_positions() @ rotation.T + translation
-        difference = moved[:, None] - mean.get_scaled_positions()[None]
-        difference -= np.rint(difference)
-        partner = np.linalg.norm(difference @ np.array(mean.cell), axis=2).argmin(axis=1)
-        symmetrised[partner] += difference[np.arange(len(mean)), partner]
-    mean.set_scaled_positions(mean.get_scaled_positions() + symmetrised / len(dataset.rotations))
-    # The origin is free: put the first atom exactly where its symmetry puts it, relative to itself.
-    mean.set_scaled_positions(
-        np.round(mean.get_scaled_positions() - mean.get_scaled_positions()[0], 8)
-        + np.round(mean.get_scaled_positions()[0], 8)
-    )
-    return mean
-
-
-def _primitive_of(supercell: Atoms) -> Atoms:
-    """Primitive cell by spglib, its lattice a sublattice-generator of the supercell as it stands."""
-    matrix = phonopy.structure.cells.guess_primitive_matrix(to_phonopy(supercell), symprec=1e-4)
-    return to_ase(phonopy.structure.cells.get_primitive(to_phonopy(supercell), matrix, symprec=1e-4))

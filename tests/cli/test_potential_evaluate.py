@@ -1,0 +1,141 @@
+"""``aiida-mlfc potential evaluate``: the numbers of cards come out again, bad references are rows of their own."""
+
+import io
+import json
+import lzma
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk, make_supercell
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+from aiida_mlfc.cli.evaluating import ROW_KEYS
+from aiida_mlfc.core.checkpoint_files import read_header, resolve
+
+DFT_REFERENCES = Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'dft_references'
+needs_real_data = pytest.mark.skipif(not DFT_REFERENCES.is_dir(), reason=f'no DFT force sets at {DFT_REFERENCES}')
+#: of the card, of a row, and the factor between them
+SAME = (
+    ('relative_frobenius_percent', 'relative_frobenius', 100),
+    ('frequency_mae_THz', 'frequency_mae', 1),
+    ('frequency_max_error_THz', 'frequency_max_error', 1),
+    ('frequency_predict_zero_THz', 'frequency_predict_zero', 1),
+    ('force_rmse_meV_per_A', 'force_rmse', 1),
+    ('force_predict_zero_meV_per_A', 'force_predict_zero', 1),
+    ('max_stress_GPa', 'max_stress', 1),
+    ('n_configurations', 'n_configurations', 1),
+)
+
+
+@needs_real_data
+@pytest.mark.parametrize(('potential', 'name'), [('dx-si', 'Si_PBEsol_fc3'), ('dx-demo', 'GaN_222_rd')])
+def test_numbers_are_those_of_the_card(make_command, potential, name):
+    done = make_command()('potential', 'evaluate', '--potential', potential, '--reference', DFT_REFERENCES / name,
+                          '--json')
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)[0]
+    errors = read_header(resolve(potential)).card['errors on configurations never seen']
+    card = next(entry for entry in errors if entry['material'] == name)
+    # 'auto' knows from the card that every second configuration was held back
+    assert (row['status'], row['part'], row['predict_zero']) == ('ok', 'held-back', 1.0)
+    for of_card, of_row, factor in SAME:
+        assert factor * row[of_row] == pytest.approx(card[of_card], rel=1e-3, abs=1e-6), of_row
+    assert abs(row['min_frequency'] - row['min_frequency_reference']) < row['frequency_max_error']
+    # GaN interpolated from 2x2x2 cells dips below zero near Γ, in DFT and potential alike
+    assert row['stability'].startswith('true')
+    assert sum(shell['n_pairs'] for shell in row['shells']) > 0
+
+
+def toy(folder, change=lambda k, atoms, forces: None):
+    """Springs between neighbours of rock salt as extended XYZ without phonopy's file, as MgO_222rd is."""
+    supercell = make_supercell(bulk('NaCl', 'rocksalt', a=5.64), 2 * np.eye(3, dtype=int))
+    neighbours = supercell.get_all_distances(mic=True)
+    bonds = (neighbours > 0.1) & (neighbours < 2.9)
+    constants = -1.0 * bonds + np.diag(bonds.sum(axis=1))
+    random, configurations = np.random.default_rng(0), []
+    for k in range(12):
+        u = 0.01 * random.standard_normal((len(supercell), 3))
+        moved, forces = supercell.copy(), -constants @ u
+        moved.positions += u
+        change(k, moved, forces)
+        moved.calc = SinglePointCalculator(moved, forces=forces)
+        configurations.append(moved)
+    text = io.StringIO()
+    write(text, configurations, format='extxyz')
+    folder.mkdir(parents=True)
+    (folder / 'configs.extxyz.xz').write_bytes(lzma.compress(text.getvalue().encode()))
+    (folder / 'meta.json').write_text(json.dumps({'name': folder.name, 'functional': 'springs'}))
+
+
+def not_a_number(k, atoms, forces):
+    if k == 4:
+        forces[3, 1] = np.nan
+
+
+def swapped(k, atoms, forces):
+    if k == 4:
+        forces[[0, 5]] = forces[[5, 0]]
+
+
+def other_functional(k, atoms, forces):
+    if k in (4, 7):
+        forces *= 1.05
+
+
+def other_order(k, atoms, forces):
+    if k == 4:
+        atoms.numbers[[0, 1]] = atoms.numbers[[1, 0]]
+
+
+@pytest.fixture(scope='module')
+def references(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('sets')
+    toy(folder / 'good')
+    for change in (not_a_number, swapped, other_functional, other_order):
+        toy(folder / change.__name__, change)
+    toy(folder / 'truncated')
+    file = folder / 'truncated' / 'configs.extxyz.xz'
+    file.write_bytes(file.read_bytes()[:-200])
+    return folder
+
+
+def test_bad_references_are_rows(make_command, references, tiny_checkpoint):
+    done = make_command()('potential', 'evaluate', '--potential', tiny_checkpoint, '--reference', references, '--json')
+    assert done.returncode == 1, done.stderr
+    rows = {row['name']: row for row in json.loads(done.stdout)}
+    assert all(tuple(row) == ROW_KEYS for row in rows.values())
+    wanted = {
+        'not_a_number': 'the force on atom 4 of configuration 5 is not a finite number',
+        'swapped': 'configuration 5 break the symmetry',
+        'other_functional': 'configuration 5, 8 are of another scale',
+        'other_order': 'configuration 5 holds',
+        'truncated': 'truncated',
+    }
+    for name, message in wanted.items():
+        assert rows[name]['status'] == 'error'
+        assert message in rows[name]['error'], rows[name]['error']
+    good = rows['good']
+    assert (good['status'], good['error'], good['part'], good['n_configurations']) == ('ok', None, 'all', 12)
+    # an untrained potential is about as good as none
+    assert good['frequency_mae'] > 0.3 * good['frequency_predict_zero'] > 0.1
+    assert good['force_predict_zero'] == pytest.approx(1000 * 0.01 * np.sqrt(6 * 6 + 6), rel=0.2)
+
+
+def test_held_back_and_table(make_command, references, tiny_checkpoint):
+    done = make_command()('potential', 'evaluate', '--potential', tiny_checkpoint, '--reference', references / 'good',
+                          '--part', 'held-back')
+    assert done.returncode == 0, done.stderr
+    assert 'good (held back)' in done.stdout
+    assert 'THz' in done.stdout
+
+
+def test_what_is_not_there(make_command, tiny_checkpoint, tmp_path):
+    nowhere = make_command()('potential', 'evaluate', '--potential', tiny_checkpoint, '--reference', tmp_path / 'no')
+    assert nowhere.returncode == 1
+    assert 'there is no file or folder' in nowhere.stderr
+    empty = make_command()('potential', 'evaluate', '--potential', tiny_checkpoint, '--reference', tmp_path)
+    assert 'there is no reference in' in empty.stderr
+    unknown = make_command()('potential', 'evaluate', '--potential', 'no-such', '--reference', tmp_path)
+    assert 'wanted a file or a shipped name' in unknown.stderr
