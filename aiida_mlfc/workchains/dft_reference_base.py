@@ -41,6 +41,7 @@ class ReferenceWorkChain(PhonopyWorkChain, metaclass=ABCMeta):
             spec.inputs[name].required = True
         spec.inputs['symmetry_tolerance'].default = lambda: Float(1e-4)
         spec.inputs['displacement_generator'].default = lambda: Dict({'distance': 0.01})
+        spec.inputs['displacement_generator'].validator = cls.validate_displacements
         spec.inputs.validator = None
         spec.input(
             'max_residual_force',
@@ -60,6 +61,16 @@ class ReferenceWorkChain(PhonopyWorkChain, metaclass=ABCMeta):
             message='Forces on the undisplaced cell reach {got:.2e} eV/Å, wanted at most {limit:.2e}: relax the '
             'structure, or raise max_residual_force.',
         )
+
+    @classmethod
+    def validate_displacements(cls, node: Dict | None, port: Any) -> str | None:
+        """Displacements of single atoms only: random ones of all atoms need another fit than phonopy's own."""
+        if node is None:
+            return None
+        allowed = ('distance', 'is_plusminus', 'is_diagonal', 'is_trigonal')
+        if unknown := set(node.get_dict()) - set(allowed):
+            return f'displacement_generator: got {", ".join(sorted(unknown))}, wanted only {", ".join(allowed)}'
+        return cls._validate_displacements(node, port)
 
     def setup(self) -> None:
         """Start from the structure as given."""

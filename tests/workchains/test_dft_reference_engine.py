@@ -91,6 +91,14 @@ def test_residual_forces_are_subtracted(aiida_profile):
     assert residual / 0.01 > 0.5 * np.abs(exact).max()
 
 
+def test_only_displacements_that_the_solver_takes(aiida_profile):
+    builder = AseReferenceWorkChain.get_builder_from_protocol(StructureData(ase=bulk('Cu', 'fcc', a=3.6)), CALCULATOR)
+    builder.displacement_generator = Dict({'distance': 0.02, 'is_diagonal': False})
+    for wrong in ({'number_of_snapshots': 10}, {'distance': 'far'}):
+        with pytest.raises(ValueError, match=r'displacement_generator|Displacement options'):
+            builder.displacement_generator = Dict(wrong)
+
+
 def test_calculators_that_are_none():
     assert isinstance(ase_calculator(CALCULATOR), EMT)
     with pytest.raises(ValueError, match='cannot be imported'):

@@ -94,6 +94,18 @@ def test_golden_metal(codes, make_family, data_regression):
     data_regression.check(content(builder_of(codes, make_family('golden'), options={'queue_name': 'short'})))
 
 
+def test_magnetism_goes_through(codes, make_family):
+    """Moments by kind reach every cell: supercells carry the kinds of the unit cell."""
+    from aiida_quantumespresso.common.types import SpinType
+
+    builder = builder_of(
+        codes, make_family('golden'), spin_type=SpinType.COLLINEAR, initial_magnetic_moments={'Si': 1.0}
+    )
+    system = content(builder)['scf']['pw']['parameters']['SYSTEM']
+    assert system['nspin'] == 2
+    assert system['starting_magnetization'] == {'Si': 0.25}
+
+
 def test_thresholds_go_with_the_supercell(codes, make_family):
     """conv_thr is an energy of the whole cell."""
     values = [
