@@ -185,7 +185,7 @@ def decay(compared: Compared) -> Figure:
         )
     layout = _layout(
         xaxis=_axis('Distance (Å)', rangemode='tozero'),
-        yaxis=_axis('|Φ| (eV/Å²)', type='log', exponentformat='power', dtick=1),
+        yaxis=_axis('|Φ| (eV/Å²)', type='log', exponentformat='power'),
         legend=_LEGEND,
     )
     return {'data': data, 'layout': layout}
@@ -248,7 +248,7 @@ def shells(compared: Compared) -> Figure | None:
         data.append({**_line(distances, y, k, hovertemplate=template), 'mode': 'lines+markers', 'name': name})
     layout = _layout(
         xaxis=_axis('Distance (Å)', rangemode='tozero'),
-        yaxis=_axis('Per component (eV/Å²)', type='log', exponentformat='power', dtick=1),
+        yaxis=_axis('Per component (eV/Å²)', type='log', exponentformat='power'),
         legend=_LEGEND,
     )
     return {'data': data, 'layout': layout}

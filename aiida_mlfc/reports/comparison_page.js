@@ -139,6 +139,28 @@ function plot(parent, kind, figure, row) {
   return holder;
 }
 
+/** Both sides beside each other, errors by where they are taken, verdicts; the rest folded. */
+function numbers(found) {
+  const { a, b, mesh, commensurate, path, warnings, geometry, ...others } = found;
+  const pair = (x, y) => ({ reference: x, compared: y });
+  const sides = {
+    'lowest frequency, mesh and path (THz)': pair(a.min_frequency, b.min_frequency),
+    'highest frequency, supercell (THz)': pair(a.max_frequency, b.max_frequency),
+    'F(300 K) (kJ/mol)': pair(a.free_energy, b.free_energy),
+    'S(300 K) (J/K/mol)': pair(a.entropy, b.entropy),
+    'C(300 K) (J/K/mol)': pair(a.heat_capacity, b.heat_capacity),
+    'share of imaginary modes': pair(a.imaginary_share, b.imaginary_share),
+    'taken away by symmetrisation': pair(a.projection_change, b.projection_change),
+    method: pair(a.method, b.method),
+  };
+  const places = { 'mesh': mesh, 'wave vectors of the supercell': commensurate, 'path': path };
+  const verdicts = Object.fromEntries(Object.keys(a.verdicts).map((key) => [`${readable(key)} (${fixed(3)(overview.thresholds[key])} THz)`, pair(a.verdicts[key], b.verdicts[key])]));
+  const box = (title, content) => make('div', '', make('h4', '', title), record(content));
+  const grid = make('div', 'figures', box('Both sides', sides), box('Stability', verdicts), box('Errors of frequencies (THz)', places), box('Geometry against the reference', geometry));
+  const more = make('details', '', make('summary', '', 'All numbers'), record(others));
+  return [grid, more];
+}
+
 function openPanel(place) {
   const row = rows[place], parcel = byId(`crystal-${place}`) ? read(`crystal-${place}`) : null;
   const panel = make('article', 'panel');
@@ -157,8 +179,7 @@ function openPanel(place) {
     const grid = make('div', 'figures');
     panel.append(grid);
     for (const kind of Object.keys(parcel.figures)) plots.push(plot(grid, kind, resolve(parcel.figures[kind], parcel.arrays), row));
-    const { warnings, a, b, ...facts } = parcel.facts;
-    panel.append(make('h4', '', 'Numbers'), record({ reference: a, compared: b }), record(facts));
+    panel.append(...numbers(parcel.facts));
     if (Object.keys(parcel.origin).length) panel.append(make('h4', '', 'Where the reference comes from'), record(parcel.origin));
   }
   return { panel, plots };
