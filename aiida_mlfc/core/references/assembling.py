@@ -209,6 +209,8 @@ def _take_forces(candidate: Candidate, parts: _Parts, phonon: Phonopy) -> None:
     """Forces of FORCE_SETS, force constants of their files; what phonopy's YAML holds stays."""
     files = candidate.files
     n_super, n_prim = len(phonon.supercell), len(phonon.primitive)
+    if candidate.asked_for in ('forces', 'force_constants'):
+        parts.dataset = parts.array = None
     if 'forces' in files and not (parts.dataset and _has_forces(parts.dataset)):
         parts.dataset = dataset_of_force_sets(files['forces'], n_super)
     if parts.array is not None:

@@ -35,6 +35,7 @@ class Candidate:
     :param files: ``yaml``, ``forces``, ``force_constants``, ``cell``, ``supercell``, ``born``, ``conf``, ``meta``.
     :param archive: an archive that has to be unpacked first; then ``files`` is empty.
     :param error: why it is none after all.
+    :param asked_for: the key in ``files`` of a file that was named itself: it overrules what its neighbours hold.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Candidate:
     files: dict[str, Path] = field(default_factory=dict)
     archive: bool = False
     error: str = ''
+    asked_for: str = ''
 
 
 def archive_stem(name: str) -> str | None:
@@ -87,10 +89,9 @@ def find(path: Path) -> Iterator[Candidate]:
             yield Candidate(path.name, path, error=f'{path.name} is no file of a reference that is known here')
             return
         files[role] = path
-        if role in ('forces', 'force_constants') and plain_name(files.get('yaml', path).name) == _YAML[0]:
-            # Parameters saved beside would hide the forces that were asked for.
+        if role in ('forces', 'force_constants'):
             files.pop({'forces': 'force_constants', 'force_constants': 'forces'}[role], None)
-        yield Candidate(path.resolve().parent.name, path, files)
+        yield Candidate(path.resolve().parent.name, path, files, asked_for=role)
 
 
 def _stem(plain: str) -> str:

@@ -73,6 +73,13 @@ def test_fitted_force_constants_obey_every_symmetry_and_predict_the_forces(write
     np.testing.assert_allclose(ours.qpoints.frequencies, theirs.qpoints.frequencies, atol=0.02)
 
 
+def test_a_file_that_is_named_overrules_its_neighbours(write):
+    folder = write('AuCu3', 'params', 'FORCE_SETS', 'FORCE_CONSTANTS')
+    assert read_one(folder).source.content == 'force sets'
+    assert read_one(folder / 'FORCE_CONSTANTS').source.content == 'force constants'
+    assert 'FORCE_SETS' in read_one(folder / 'FORCE_SETS').source.sha256
+
+
 def test_supercell_has_to_be_known(write):
     folder = write('AuCu3', 'POSCAR', 'FORCE_SETS')
     assert '--supercell' in refusal(folder)
