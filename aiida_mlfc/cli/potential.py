@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 #: command -> module that holds it; imported when it is called
-_ELSEWHERE = {'evaluate': 'aiida_mlfc.cli.potential_evaluate'}
+_ELSEWHERE = {'evaluate': 'aiida_mlfc.cli.potential_evaluate', 'train': 'aiida_mlfc.cli.potential_train'}
 
 
 class _Group(click.Group):

@@ -27,7 +27,7 @@ class JobFileError(ValueError):
 class Job:
     """A job, without the structures themselves.
 
-    :param task: ``evaluate``, ``relax``, ``force_constants`` or ``phonons``.
+    :param task: ``evaluate``, ``relax``, ``force_constants``, ``phonons`` or ``train``.
     :param options: of the task, see ``runner``.
     :param structures: names by key; names are free text for people, keys are file names.
     :param potential: file name of the checkpoint in the job folder, or None where the task needs none.

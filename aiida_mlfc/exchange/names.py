@@ -18,9 +18,14 @@ ARRAYS_FILE = 'arrays.hdf5'
 FORCE_CONSTANTS_FILE = 'force_constants.hdf5'
 PHONOPY_FILE = 'phonopy.yaml'
 
-TASKS = ('relax', 'force_constants', 'phonons', 'evaluate')
+#: of ``task: train``: what it makes, and the folder of its state and log
+TRAINED_FILE = 'trained.safetensors'
+TRAINING = 'training'
+TRAINING_LOG = 'log.jsonl'
+
+TASKS = ('relax', 'force_constants', 'phonons', 'evaluate', 'train')
 #: the others need a checkpoint
-TASKS_WITHOUT_POTENTIAL = ('phonons',)
+TASKS_WITHOUT_POTENTIAL = ('phonons', 'train')
 
 _KEY = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,79}')
 

@@ -65,11 +65,41 @@ class PhononOptions:
     points_per_segment: int = 41
 
 
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of ``task: train``.
+
+    :param name: on the card.
+    :param seed: of weights and batches; the same seed, data and steps give the same potential.
+    :param steps: the learning rate follows a cosine to zero at the last one.
+    :param minutes: if above zero, as many steps as fit, timed on this machine; ``steps`` is then not used.
+    :param hold_back: learn from every second configuration, measure errors on the others.
+    :param edges_per_step: folded cells of the materials are added to a step until it has about so many.
+    :param checkpoint_minutes: between states that another run can continue from.
+    :param model: fields of ``DXConfig`` that differ from :mod:`aiida_mlfc.core.potentials.training.defaults`.
+    :param recipe: fields of ``Recipe``, likewise.
+    :param threads: of torch; 0 leaves it alone.
+    """
+
+    name: str = 'dx'
+    seed: int = 0
+    steps: int = 2500
+    minutes: float = 0.0
+    hold_back: bool = True
+    edges_per_step: int = 1800
+    checkpoint_minutes: float = 2.0
+    model: Any = None
+    recipe: Any = None
+    threads: int = 0
+    device: str = 'cpu'
+
+
 OPTIONS: dict[str, Any] = {
     'evaluate': EvaluateOptions,
     'relax': RelaxOptions,
     'force_constants': ForceConstantsOptions,
     'phonons': PhononOptions,
+    'train': TrainOptions,
 }
 
 

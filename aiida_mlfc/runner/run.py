@@ -19,10 +19,12 @@ from aiida_mlfc.core.checkpoint_header import CheckpointError, sha256_of
 from aiida_mlfc.exchange.job import Job, JobFileError, fingerprint, read_input, read_job
 from aiida_mlfc.exchange.results import is_done, read_result, write_result, write_summary
 from aiida_mlfc.runner.options import read_options
-from aiida_mlfc.runner.outcome import Outcome
-from aiida_mlfc.runner.tasks import BATCHED_TASKS, TASKS
+from aiida_mlfc.runner.outcome import Interrupted, Outcome
+from aiida_mlfc.runner.tasks import BATCHED_TASKS, JOINT_TASKS, TASKS
 
 EXIT_BAD_JOB, EXIT_BAD_POTENTIAL, EXIT_SOME_FAILED, EXIT_CANNOT_WRITE, EXIT_TERMINATED = 2, 3, 4, 5, 143
+#: how the line begins that a job stopped by its scheduler leaves
+STOPPED = 'mlfc-run: stopped by SIGTERM'
 
 
 def say(message: str) -> None:
@@ -55,7 +57,8 @@ def run_job(folder: Path) -> int:
         except OSError as error:
             say(f'mlfc-run: input of {key}: {error}')
             return EXIT_BAD_JOB
-        if not is_done(folder, key, mark):
+        # what all inputs make together is kept by the task itself
+        if job.task in JOINT_TASKS or not is_done(folder, key, mark):
             pending[key] = mark
     say(f'mlfc-run: {job.task}, {len(job.structures)} structures, {len(job.structures) - len(pending)} done already')
     if pending and job.potential is not None:
@@ -80,6 +83,9 @@ def run_job(folder: Path) -> int:
         write_summary(
             folder, {'task': job.task, 'potential_sha256': digest, 'keys': list(job.structures), 'failed': failed}
         )
+    except Interrupted as stopped:
+        say(f'{STOPPED}; {stopped}, run again to continue')
+        return EXIT_TERMINATED
     except OSError as error:
         say(
             f'mlfc-run: results cannot be written: {error}. What is in results/ is complete; '
@@ -93,6 +99,9 @@ def _outcomes(
     folder: Path, job: Job, keys: Iterable[str], options: Any, model: Any
 ) -> Iterator[tuple[str, Outcome | Exception, float]]:
     """Key, outcome and seconds of each structure; whatever goes wrong with one stays with it."""
+    if job.task in JOINT_TASKS:
+        yield from JOINT_TASKS[job.task](folder, job.structures, lambda key: read_input(folder, key), options)
+        return
     if job.task in BATCHED_TASKS:
         yield from BATCHED_TASKS[job.task](keys, lambda key: read_input(folder, key), options, model)
         return
@@ -129,7 +138,7 @@ def _commit(
 
 
 def _stop(signum: int, frame: Any) -> None:
-    say('mlfc-run: stopped by SIGTERM; finished structures are kept, run again to do the rest')
+    say(f'{STOPPED}; finished structures are kept, run again to do the rest')
     sys.exit(EXIT_TERMINATED)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from aiida_mlfc.core.structures.symmetry import spacegroup, symmetrized
 from aiida_mlfc.exchange.arrays import write_arrays
 from aiida_mlfc.exchange.job import structure_arrays, structure_from_arrays
 from aiida_mlfc.exchange.names import ARRAYS_FILE, FORCE_CONSTANTS_FILE, PHONOPY_FILE
-from aiida_mlfc.runner.options import EvaluateOptions, ForceConstantsOptions, PhononOptions, RelaxOptions
+from aiida_mlfc.runner.options import EvaluateOptions, ForceConstantsOptions, PhononOptions, RelaxOptions, TrainOptions
 from aiida_mlfc.runner.outcome import Outcome
 
 
@@ -29,6 +29,15 @@ def run_evaluate(
     from aiida_mlfc.runner.packed_evaluation import evaluate_packed
 
     return evaluate_packed(keys, read, options, model)
+
+
+def run_train(
+    folder: Path, keys: Mapping[str, str], read: Callable[[str], dict[str, Any]], options: TrainOptions
+) -> Iterator[tuple[str, Outcome | Exception, float]]:
+    """One potential from all force sets of the job."""
+    from aiida_mlfc.runner.training import run_train as train
+
+    return train(folder, keys, read, options)
 
 
 def run_relax(inputs: dict[str, Any], options: RelaxOptions, model: Any) -> Outcome:
@@ -153,3 +162,5 @@ TASKS: dict[str, Callable[[dict[str, Any], Any, Any], Outcome]] = {
 }
 #: tasks that see all structures of the job, and give results one by one
 BATCHED_TASKS: dict[str, Callable[..., Iterator[tuple[str, Outcome | Exception, float]]]] = {'evaluate': run_evaluate}
+#: tasks that make one thing of all inputs of the job, in the job folder; done as a whole or not at all
+JOINT_TASKS: dict[str, Callable[..., Iterator[tuple[str, Outcome | Exception, float]]]] = {'train': run_train}

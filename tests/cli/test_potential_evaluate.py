@@ -1,18 +1,15 @@
 """``aiida-mlfc potential evaluate``: the numbers of cards come out again, bad references are rows of their own."""
 
-import io
 import json
-import lzma
 from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.build import bulk, make_supercell
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
 
 from aiida_mlfc.cli.evaluating import ROW_KEYS
 from aiida_mlfc.core.checkpoint_files import read_header, resolve
+
+from ..spring_sets import not_a_number, other_functional, other_order, swapped, write_springs
 
 DFT_REFERENCES = Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'dft_references'
 needs_real_data = pytest.mark.skipif(not DFT_REFERENCES.is_dir(), reason=f'no DFT force sets at {DFT_REFERENCES}')
@@ -48,54 +45,13 @@ def test_numbers_are_those_of_the_card(make_command, potential, name):
     assert sum(shell['n_pairs'] for shell in row['shells']) > 0
 
 
-def toy(folder, change=lambda k, atoms, forces: None):
-    """Springs between neighbours of rock salt as extended XYZ without phonopy's file, as MgO_222rd is."""
-    supercell = make_supercell(bulk('NaCl', 'rocksalt', a=5.64), 2 * np.eye(3, dtype=int))
-    neighbours = supercell.get_all_distances(mic=True)
-    bonds = (neighbours > 0.1) & (neighbours < 2.9)
-    constants = -1.0 * bonds + np.diag(bonds.sum(axis=1))
-    random, configurations = np.random.default_rng(0), []
-    for k in range(12):
-        u = 0.01 * random.standard_normal((len(supercell), 3))
-        moved, forces = supercell.copy(), -constants @ u
-        moved.positions += u
-        change(k, moved, forces)
-        moved.calc = SinglePointCalculator(moved, forces=forces)
-        configurations.append(moved)
-    text = io.StringIO()
-    write(text, configurations, format='extxyz')
-    folder.mkdir(parents=True)
-    (folder / 'configs.extxyz.xz').write_bytes(lzma.compress(text.getvalue().encode()))
-    (folder / 'meta.json').write_text(json.dumps({'name': folder.name, 'functional': 'springs'}))
-
-
-def not_a_number(k, atoms, forces):
-    if k == 4:
-        forces[3, 1] = np.nan
-
-
-def swapped(k, atoms, forces):
-    if k == 4:
-        forces[[0, 5]] = forces[[5, 0]]
-
-
-def other_functional(k, atoms, forces):
-    if k in (4, 7):
-        forces *= 1.05
-
-
-def other_order(k, atoms, forces):
-    if k == 4:
-        atoms.numbers[[0, 1]] = atoms.numbers[[1, 0]]
-
-
 @pytest.fixture(scope='module')
 def references(tmp_path_factory):
     folder = tmp_path_factory.mktemp('sets')
-    toy(folder / 'good')
+    write_springs(folder / 'good')
     for change in (not_a_number, swapped, other_functional, other_order):
-        toy(folder / change.__name__, change)
-    toy(folder / 'truncated')
+        write_springs(folder / change.__name__, change)
+    write_springs(folder / 'truncated')
     file = folder / 'truncated' / 'configs.extxyz.xz'
     file.write_bytes(file.read_bytes()[:-200])
     return folder

@@ -20,6 +20,7 @@ from aiida_mlfc.core.potentials.graphs.batching import concatenate
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT, SKIN, HarmonicCell, harmonic_cells
+from aiida_mlfc.core.potentials.training.identity import data_identity, model_identity
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.references import Reference
 
@@ -131,6 +132,12 @@ class Trainer:
         self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
         self.rng = np.random.default_rng(recipe.seed)
         self.step, self.seconds = 0, 0.0
+        #: a state is continued only if all of this is the same
+        self.identity = {
+            'recipe': {k: v for k, v in recipe.to_dict().items() if k != 'checkpoint_interval'},
+            'model': model_identity(model),
+            'data': data_identity(materials),
+        }
         if self.checkpoint.exists():
             self._restore()
 
@@ -145,8 +152,16 @@ class Trainer:
         fraction = (self.step - self.recipe.warm_up) / max(1, self.recipe.n_steps - self.recipe.warm_up)
         return self.recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))
 
-    def run(self, report: Callable[[dict[str, float]], None] | None = None) -> None:
-        """Train up to ``n_steps``; afterwards the model holds the averaged weights."""
+    def run(
+        self,
+        report: Callable[[dict[str, float]], None] | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Train up to ``n_steps``; afterwards the model holds the averaged weights.
+
+        :param should_stop: asked after every step; then the state is saved, and another run continues.
+        :return: whether the last step was reached.
+        """
         started = saved = time.monotonic()
         before = self.seconds
         sums, n_summed = np.zeros(3), 0
@@ -183,8 +198,12 @@ class Trainer:
             if time.monotonic() - saved > self.recipe.checkpoint_interval:
                 self._save()
                 saved = time.monotonic()
+            if should_stop() and self.step < self.recipe.n_steps:
+                self._save()
+                return False
         self._save()
         self.model.load_state_dict(self.average)
+        return True
 
     def _update_average(self) -> None:
         # The average forgets its random start faster than a fixed decay would.
@@ -200,7 +219,7 @@ class Trainer:
             'average': self.average,
             'optimiser': self.optimiser.state_dict(),
             'rng': json.dumps(self.rng.bit_generator.state),
-            'recipe': json.dumps(self.recipe.to_dict()),
+            'identity': json.dumps(self.identity),
         }
         partial = self.checkpoint.with_suffix('.partial')
         torch.save(state, partial)
@@ -208,9 +227,14 @@ class Trainer:
 
     def _restore(self) -> None:
         state = torch.load(self.checkpoint, weights_only=True, map_location=self.model.device)
-        if json.loads(state['recipe']) != self.recipe.to_dict():
+        # through JSON as the stored one: tuples are lists there
+        ours, theirs = json.loads(json.dumps(self.identity)), json.loads(state.get('identity', '{}'))
+        different = [name for name in ours if theirs.get(name) != ours[name]]
+        if different:
+            said = {'recipe': 'another recipe', 'model': 'other model settings', 'data': 'other data'}
             raise ValueError(
-                f'{self.checkpoint} was written with another recipe: remove it, or train in another folder'
+                f'{self.checkpoint} was written with {" and ".join(said[name] for name in different)}: '
+                'remove it, or train in another folder'
             )
         self.model.load_state_dict(state['model'])
         self.average = state['average']

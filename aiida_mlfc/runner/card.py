@@ -1,0 +1,114 @@
+"""The model card of a trained potential: everything a user should know before trusting it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from aiida_mlfc.core.potentials.interface import EnergyModel
+from aiida_mlfc.core.potentials.training.recipe import Recipe
+from aiida_mlfc.core.potentials.training.references import Reference
+from aiida_mlfc.core.potentials.validity import HAS_STRESS, MAX_DISPLACEMENT, SHORTEST_DISTANCES, shortest_distances
+from aiida_mlfc.core.structures.formula import reduced_formula
+from aiida_mlfc.core.structures.symmetry import spacegroup
+
+#: THz; a mean error above this is said whenever the material is computed
+FREQUENCY_TARGET = 0.2
+#: THz; a mode this much below zero and below DFT is spurious
+SPURIOUS = 0.05
+#: Å, in which the space group of a training crystal is found
+SYMPREC = 1e-4
+_OF_SOURCE = ('name', 'formula', 'sg', 'code', 'functional', 'licence', 'repo', 'commit')
+
+
+def described(reference: Reference) -> dict[str, Any]:
+    """The source of a reference, with formula and space group where the source does not state them."""
+    source = {**reference.source, 'name': reference.source.get('name', reference.name)}
+    source.setdefault('formula', reduced_formula(reference.primitive))
+    source.setdefault('sg', spacegroup(reference.primitive, SYMPREC))
+    return source
+
+
+def known_problems(errors: Sequence[Mapping[str, Any]], references: Sequence[Reference]) -> dict[str, str]:
+    """By formula, what a user of that material must be told whenever it is computed."""
+    problems = {}
+    for row, reference in zip(errors, references, strict=True):
+        said = []
+        if row['frequency_mae_THz'] > FREQUENCY_TARGET:
+            said.append(f'frequencies are off by {row["frequency_mae_THz"]:.2f} THz on average')
+        lowest, expected = row['min_frequency_THz'], row['min_frequency_DFT_THz']
+        if lowest < min(0.0, expected) - SPURIOUS:
+            said.append(f'its lowest mode is {lowest:.2f} THz where DFT has {expected:.2f}: do not trust "unstable"')
+        if said:
+            problems[reduced_formula(reference.primitive)] = '; '.join(said)
+    return problems
+
+
+def make_card(
+    name: str,
+    model: EnergyModel,
+    learned: Sequence[Reference],
+    errors: Sequence[Mapping[str, Any]],
+    n_held_back: Sequence[int],
+    stages: Sequence[Mapping[str, Any]],
+    extra_qpoints: Sequence[Mapping[str, Any]] = (),
+    left_out: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The card.
+
+    :param learned: the configurations that were learned from.
+    :param errors: of :func:`~aiida_mlfc.runner.evaluation.evaluate`, for each reference on what was held back; on what
+        was learned where nothing was.
+    :param n_held_back: configurations of each reference that were held back.
+    :param stages: for each, ``recipe`` (a :class:`Recipe`), ``seconds`` and ``steps``.
+    :param left_out: references that were refused, and why.
+    """
+    distances: dict[str, list[float]] = {}
+    for reference in learned:
+        for pair, d in shortest_distances(reference.primitive, model.cutoff).items():
+            low, high = distances.get(pair, (d, d))
+            distances[pair] = [min(low, d), max(high, d)]
+    sources = [described(reference) for reference in learned]
+    recipes: list[Recipe] = [stage['recipe'] for stage in stages]
+    unseen = [dict(row) for row, n in zip(errors, n_held_back, strict=True) if n]
+    seen = [dict(row) for row, n in zip(errors, n_held_back, strict=True) if not n]
+    card: dict[str, Any] = {
+        'name': name,
+        'description': 'Small dx potential for phonons near the relaxed crystals it was trained on: '
+        + ', '.join(f'{source["formula"]} {source["sg"]}' for source in sources),
+        'licence': 'MIT',
+        'limits': 'Total forces (dipole-dipole part included). No molecular dynamics, no free relaxation from far, no '
+        'polymorphs: other structures of the same elements are extrapolation. Energies of different '
+        'compositions do not compare.',
+        'known problems': known_problems(errors, learned),
+        'errors on configurations never seen': unseen,
+    }
+    if seen:
+        card['errors on the configurations learned, none held back'] = seen
+    if left_out:
+        card['references left out'] = dict(left_out)
+    return card | {
+        'training data': [
+            {
+                **{key: source.get(key) for key in _OF_SOURCE},
+                'sha256': source.get('sha256'),
+                'configurations learned': len(part.forces),
+            }
+            for source, part in zip(sources, learned, strict=True)
+        ],
+        'recipe': [recipe.to_dict() for recipe in recipes],
+        'q-points with interpolated labels': list(extra_qpoints),
+        'wall time of each stage in s': [round(stage['seconds']) for stage in stages],
+        'steps of each stage': [stage['steps'] for stage in stages],
+        'trained on': f'{torch.get_num_threads()} CPU thread(s), float32'
+        if model.device.type == 'cpu'
+        else f'{torch.cuda.get_device_name(model.device)}, float32',
+        'validity': {
+            MAX_DISPLACEMENT: float(max(np.linalg.norm(part.displacements, axis=2).max() for part in learned)),
+            SHORTEST_DISTANCES: distances,
+            HAS_STRESS: all(recipe.stress_weight > 0 and recipe.n_undisplaced > 0 for recipe in recipes),
+        },
+    }

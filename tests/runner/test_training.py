@@ -1,0 +1,168 @@
+"""``task: train``: one command from force sets to a potential with a card; killed and resumed, the same weights."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from aiida_mlfc.cli.training import prepare_job
+from aiida_mlfc.core.checkpoint_files import read_header
+from aiida_mlfc.core.references.configurations import read_configurations
+from aiida_mlfc.exchange.names import TRAINED_FILE
+from aiida_mlfc.exchange.results import read_result
+from aiida_mlfc.runner.run import run_job
+
+from ..spring_sets import other_functional, write_springs
+
+#: a dx of some thousand parameters
+MODEL = {'channels': 4, 'n_heads': 2, 'n_layers': 1, 'cutoff': 3.2, 'radial_width': 8, 'n_radial': 4}
+OPTIONS = {'name': 'toy', 'steps': 60, 'model': MODEL, 'checkpoint_minutes': 0.0, 'edges_per_step': 200}
+
+
+@pytest.fixture(scope='module')
+def springs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('sets') / 'springs'
+    write_springs(folder)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def trained(springs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('job')
+    prepare_job([springs], folder, OPTIONS)
+    assert run_job(folder) == 0
+    return folder
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return load_file(folder / TRAINED_FILE)
+
+
+def test_card_and_result(trained):
+    header = read_header(trained / TRAINED_FILE)
+    assert header.species == [11, 17]
+    (errors,) = header.card['errors on configurations never seen']
+    data = read_result(trained, 'r00000')['data']
+    assert data['held_back']
+    assert data['n_configurations'] == data['n_configurations_learned'] == 6
+    assert errors == {key: data[key] for key in errors}
+    assert 0 < errors['relative_frobenius_percent'] < 200
+    (entry,) = header.card['training data']
+    assert (entry['formula'], entry['sg'], entry['functional']) == ('NaCl', 'Fm-3m (225)', 'springs')
+    assert entry['configurations learned'] == 6
+    assert header.card['validity']['has_stress'] is True
+    # neighbours within 3.2 Å in rock salt: six
+    assert header.config['average_neighbours'] == 6.0
+
+
+def test_killed_and_resumed_gives_the_same_weights(springs, trained, tmp_path):
+    """SIGKILL between two checkpoints, then SIGTERM, then to the end."""
+    prepare_job([springs], tmp_path, OPTIONS)
+    program = [sys.executable, '-c', 'from aiida_mlfc.runner.run import main; main()', str(tmp_path)]
+    log = tmp_path / 'training' / 'log.jsonl'
+    for number, step, code in ((signal.SIGKILL, 0, -signal.SIGKILL), (signal.SIGTERM, 5, 143)):
+        process = subprocess.Popen(program, stderr=subprocess.PIPE)
+        wait_for_step(tmp_path, step, process)
+        process.send_signal(number)
+        process.communicate(timeout=120)
+        assert process.returncode == code
+        assert not (tmp_path / TRAINED_FILE).exists()
+    assert run_job(tmp_path) == 0
+    found, expected = weights(tmp_path), weights(trained)
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-6)
+    assert [json.loads(line)['step'] for line in log.read_text().splitlines()] == [50, 60]
+
+
+def wait_for_step(folder, step, process):
+    """Until a state with more steps than ``step`` is on disk."""
+    import torch
+
+    state = folder / 'training' / 'training_state.pt'
+    for _ in range(1200):
+        assert process.poll() is None, process.stderr.read().decode()
+        if state.exists() and torch.load(state, weights_only=True)['step'] > step:
+            return
+        time.sleep(0.05)
+    raise AssertionError('no state after a minute')
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'seed': 1}, 'another recipe'),
+        ({'model': {**MODEL, 'channels': 8}}, 'other model settings'),
+        ({'hold_back': False}, 'other data'),
+    ],
+)
+def test_state_of_something_else_is_refused(springs, trained, change, message):
+    prepare_job([springs], trained, {**OPTIONS, **change})
+    before = weights(trained)
+    assert run_job(trained) == 4
+    assert message in read_result(trained, 'r00000')['error']['message']
+    assert all(np.array_equal(value, before[name]) for name, value in weights(trained).items())
+
+
+def test_unknown_settings_are_refused(springs, tmp_path):
+    prepare_job([springs], tmp_path, {**OPTIONS, 'recipe': {'learning_rat': 1e-3}})
+    assert run_job(tmp_path) == 4
+    assert "got ['learning_rat']" in read_result(tmp_path, 'r00000')['error']['message']
+
+
+def test_minutes_become_steps_once(springs, tmp_path):
+    prepare_job([springs], tmp_path, {**OPTIONS, 'minutes': 0.001, 'checkpoint_minutes': 1.0})
+    assert run_job(tmp_path) == 0
+    plan = json.loads((tmp_path / 'training' / 'plan.json').read_text())
+    assert plan == {'minutes': 0.001, 'n_steps': 100}
+    assert read_header(tmp_path / TRAINED_FILE).card['steps of each stage'] == [100]
+
+
+def test_mixtures_are_refused(springs, tmp_path):
+    write_springs(tmp_path / 'pbe', functional='PBE 400 eV')
+    write_springs(tmp_path / 'pbesol', functional='PBEsol')
+    write_springs(tmp_path / 'larger', lattice=5.70)
+    for others, message in (
+        (['pbe', 'pbesol'], 'different functionals are never learned together: PBE: pbe; PBEsol: pbesol'),
+        (['pbe', 'larger'], 'different functionals'),
+    ):
+        folder = tmp_path / f'job-{len(message)}'
+        prepare_job([tmp_path / name for name in others], folder, {**OPTIONS, 'steps': 2})
+        assert run_job(folder) == 4
+        assert message in read_result(folder, 'r00000')['error']['message']
+        assert not (folder / TRAINED_FILE).exists()
+    folder = tmp_path / 'job-volume'
+    prepare_job([springs, tmp_path / 'larger'], folder, {**OPTIONS, 'steps': 2})
+    assert run_job(folder) == 4
+    assert 'at volumes that differ by 3.2 %' in read_result(folder, 'r00001')['error']['message']
+
+
+def test_a_bad_set_among_good_ones_is_left_out(springs, tmp_path):
+    """A job that did not go through the command: what is bad is found on the node, too."""
+    folder = tmp_path / 'job'
+    write_springs(tmp_path / 'again')
+    prepare_job([springs, tmp_path / 'again'], folder, {**OPTIONS, 'steps': 2})
+    from aiida_mlfc.exchange.arrays import read_arrays, write_arrays
+
+    path = folder / 'inputs' / 'r00001.hdf5'
+    content = read_arrays(path)
+    content['forces'][3, 2, 1] = np.nan
+    write_arrays(path, content)
+    assert run_job(folder) == 4
+    assert 'not a finite number' in read_result(folder, 'r00001')['error']['message']
+    assert read_result(folder, 'r00000')['status'] == 'ok'
+    card = read_header(folder / TRAINED_FILE).card
+    assert list(card['references left out']) == ['again']
+    assert [entry['name'] for entry in card['training data']] == ['springs']
+
+
+def test_set_with_another_functional_mixed_in_never_reaches_the_job(tmp_path):
+    write_springs(tmp_path / 'mixed', other_functional)
+    (refusal,) = read_configurations([tmp_path / 'mixed'])
+    assert 'another functional' in refusal.error
