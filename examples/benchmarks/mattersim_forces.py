@@ -1,6 +1,14 @@
 """Energy and forces by our MatterSim and by the official package: same weights, structures and threads, same run.
 
 The weights are a toy of the size of the published 1M model; time does not depend on what they are.
+
+The official package pins versions that this one does not want, so it has an environment of its own, in which this one
+is found by its path:
+
+    python -m venv official && official/bin/pip install mattersim==1.2.3 -c constraints.txt
+    official/bin/pip uninstall -y torchvision torchaudio  # of another torch, and not needed
+    official/bin/pip install vesin safetensors e3nn h5py symfc aiida-phonopy seekpath -c constraints.txt
+    PYTHONPATH=. OMP_NUM_THREADS=1 official/bin/python examples/benchmarks/run.py --case mattersim-batch64
 """
 
 from __future__ import annotations
