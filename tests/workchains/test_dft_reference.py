@@ -114,11 +114,12 @@ def test_magnesium_oxide_is_polar(espresso):
     """Born charges by ph.x: the optical mode splits, and the transverse one stays at 12.5 THz."""
     overrides = {
         'supercell_matrix': [1, 1, 1],
-        'kpoints_mesh': [3, 3, 3],
-        'kpoints_distance': {'insulator': 0.9},
+        # coarse: ε∞ is 4 % above its converged value, the transverse mode where it belongs
+        'kpoints_mesh': [2, 2, 2],
+        'kpoints_distance': {'insulator': 1.31},
         'kpoints_offset': [0.5, 0.5, 0.5],
         'cutoff_wfc': 32.0,
-        'cutoff_rho': 256.0,
+        'cutoff_rho': 200.0,
     }
     outputs, node = run(
         espresso,
@@ -131,7 +132,7 @@ def test_magnesium_oxide_is_polar(espresso):
     born = force_constants.get_array('born_charges')
     np.testing.assert_allclose(born[0], 1.92 * np.eye(3), atol=0.05)
     np.testing.assert_allclose(born.sum(axis=0), 0, atol=1e-10)
-    np.testing.assert_allclose(force_constants.dielectric, 3.08 * np.eye(3), atol=0.1)
+    np.testing.assert_allclose(force_constants.dielectric, 3.08 * np.eye(3), atol=0.15)
     phonon = force_constants.get_phonopy_instance()
     transverse = np.array(phonon.run_qpoints([[0, 0, 0]]).frequencies)[0, 3:]
     split = np.array(phonon.run_qpoints([[0, 0, 0]], nac_q_direction=[1, 0, 0]).frequencies)[0, 3:]
