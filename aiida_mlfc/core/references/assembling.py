@@ -72,8 +72,9 @@ def assemble(candidate: Candidate, settings: Settings, started: float) -> Refere
     """
     files = candidate.files
     meta = metadata(candidate)
-    data = load_phonopy_yaml(yaml_of(files['yaml'])) if 'yaml' in files else None
-    symprec = settings.symprec or _symprec(candidate, meta)
+    content_of_yaml = yaml_of(files['yaml']) if 'yaml' in files else {}
+    data = load_phonopy_yaml(content_of_yaml) if content_of_yaml else None
+    symprec = settings.symprec or _symprec(content_of_yaml, meta)
     parts = _parts(candidate, data, settings)
     phonon = _phonopy(parts, symprec)
     check_structure(to_ase(phonon.unitcell))
@@ -126,13 +127,10 @@ def metadata(candidate: Candidate) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _symprec(candidate: Candidate, meta: dict[str, Any]) -> float:
+def _symprec(content_of_yaml: dict[str, Any], meta: dict[str, Any]) -> float:
     """The tolerance the displacements were made with, where somebody wrote it down."""
-    if isinstance(meta.get('symprec'), (int, float)):
-        return float(meta['symprec'])
-    if 'yaml' in candidate.files:
-        header = yaml_of(candidate.files['yaml']).get('phonopy')
-        stated = header.get('symmetry_tolerance') if isinstance(header, dict) else None
+    header = content_of_yaml.get('phonopy')
+    for stated in (meta.get('symprec'), header.get('symmetry_tolerance') if isinstance(header, dict) else None):
         if isinstance(stated, (int, float)) and stated > 0:
             return float(stated)
     return DEFAULT_SYMPREC
