@@ -1,15 +1,12 @@
 """Time for each structure in one mlfc-run job, from ten small crystals to a thousand.
 
-``mlfc-run`` itself, started anew for each job, its CPU time with all it starts; reading, computing and writing. The
-potential of the force constants is a tiny MatterSim: the smaller the potential, the more would show what a job adds.
+What ``mlfc-run`` does with a job folder, in a process that has imported everything: reading, loading the potential,
+computing, writing. The potential of the force constants is a tiny MatterSim: the smaller the potential, the more would
+show what a job adds.
 """
 
 from __future__ import annotations
 
-import os
-import resource
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from shutil import copyfile
@@ -18,7 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from row import Curve, Findings, Row
-from sides import ONE_THREAD, TINY, TOY, checkpoint
+from sides import TINY, TOY, checkpoint, ours
 
 from aiida_mlfc.exchange.job import Job, structure_arrays, write_job
 from aiida_mlfc.exchange.names import POTENTIAL_FILE
@@ -41,36 +38,36 @@ def crystals(count: int) -> dict[str, Atoms]:
     return found
 
 
-def seconds_of(task: str, count: int, potential: str) -> float:
-    """CPU seconds of a job, start of the program and load of the potential included."""
+def make_job(folder: Path, task: str, count: int, potential: str) -> str:
+    """A job folder for ``mlfc-run``."""
     options = {'supercell_matrix': SUPERCELL} if task == 'force_constants' else {}
-    with tempfile.TemporaryDirectory() as name:
-        folder, structures = Path(name) / 'job', crystals(count)
-        job = Job(task, options, {key: key for key in structures}, POTENTIAL_FILE)
-        write_job(folder, job, {key: {'structure': structure_arrays(a)} for key, a in structures.items()})
-        copyfile(checkpoint(potential), folder / POTENTIAL_FILE)
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run(
-            [sys.executable, '-m', 'aiida_mlfc.runner.run', str(folder)],
-            env={**os.environ, **ONE_THREAD}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode != 0:
-        raise RuntimeError(f'mlfc-run ended with {done.returncode}: {done.stderr[-2000:]}')
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    structures = crystals(count)
+    job = Job(task, options, {key: key for key in structures}, POTENTIAL_FILE)
+    write_job(folder, job, {key: {'structure': structure_arrays(atoms)} for key, atoms in structures.items()})
+    copyfile(checkpoint(potential), folder / POTENTIAL_FILE)
+    return str(folder)
 
 
 def measure(counts: tuple[int, ...] = COUNTS, potential: str = TOY) -> Findings:
     """Evaluation with the toy of full size, force constants with the tiny one."""
     found = Findings()
-    for task, weights in (('evaluate', potential), ('force_constants', TINY)):
-        start = seconds_of(task, 1, weights)
-        spent = {n: (seconds_of(task, n, weights) - start) / (n - 1) for n in counts}
-        found.curves.append(Curve('Structures of 2 atoms in one job', task.replace('_', ' '), 'structures',
-                                  'CPU s per structure', list(map(float, counts)), list(spent.values())))  # fmt: skip
-        for n in counts[:-1]:
-            found.rows.append(Row(
-                'many-crystals', f'{task}: CPU s per structure in a job of {counts[-1]}', spent[counts[-1]],
-                f'the same in a job of {n}', spent[n], f'a job of one ({start:.1f} s) taken off both', LIMIT,
+    with ours('float64', TINY) as side, tempfile.TemporaryDirectory(prefix='mlfc-bench-') as name:
+        for task, weights in (('evaluate', potential), ('force_constants', TINY)):
+            each = {}
+            for count in counts:
+                warming, folder = (
+                    make_job(Path(name) / f'{task}-{count}-{kind}', task, n, weights)
+                    for kind, n in (('warming', 1), ('job', count))
+                )
+                # a folder can be done once only: repeats would find everything there
+                each[count] = side.ask('job', folder=folder, warming=warming)['seconds']['all'] / count
+            found.curves.append(Curve(
+                'Structures of 2 atoms in one job', task.replace('_', ' '), 'structures', 'CPU s per structure',
+                list(map(float, counts)), list(each.values()),
             ))  # fmt: skip
+            found.rows += [
+                Row('many-crystals', f'{task}: CPU s per structure in a job of {counts[-1]}', each[counts[-1]],
+                    f'the same in a job of {n}', each[n], 'the load of the potential and all files are in it', LIMIT)
+                for n in counts[:-1]
+            ]  # fmt: skip
     return found

@@ -6,6 +6,7 @@ Run by :mod:`sides`: ``ours.py CHECKPOINT DTYPE``.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -22,6 +23,7 @@ from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_for
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
+from aiida_mlfc.runner.run import run_job
 
 #: Å, phonopy's default
 DISTANCE = 0.01
@@ -150,11 +152,24 @@ def qpoint_matrices(crystal: str, supercell: list[int], qpoints: list[list[float
     return run
 
 
+def job(folder: str, warming: str) -> Measured:
+    """``mlfc-run`` on a job folder, potential loaded anew; another one before it is not measured."""
+    if run_job(Path(warming)) != 0:
+        raise RuntimeError(f'mlfc-run: {warming} failed')
+
+    def run() -> Result:
+        if (code := run_job(Path(folder))) != 0:
+            raise RuntimeError(f'mlfc-run: {folder} ended with {code}')
+        return {}
+
+    return run
+
+
 if __name__ == '__main__':
     torch.set_num_threads(1)
     MODEL = load_potential(sys.argv[1], sys.argv[2])
     serve({
         'energy_forces': energy_forces, 'force_constants': force_constants,
         'finite_displacements': finite_displacements, 'row_loop': row_loop, 'dense_hessian': dense_hessian,
-        'qpoint_matrices': qpoint_matrices,
+        'qpoint_matrices': qpoint_matrices, 'job': job,
     })  # fmt: skip

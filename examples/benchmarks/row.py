@@ -47,9 +47,10 @@ RESULT_KEYS = ('case', 'quantity', 'ours', 'peer', 'peer_value', 'ratio', 'accur
 
 @dataclass(frozen=True)
 class Curve:
-    """A growth curve for the page.
+    """A growth curve for the page, or points that do not belong on a line.
 
-    :param figure: title of the figure that it belongs to.
+    :param figure: title of the figure that it belongs to; curves of one name in one figure are joined.
+    :param labels: of each point; points with labels are not connected.
     """
 
     figure: str
@@ -58,6 +59,8 @@ class Curve:
     y_title: str
     x: list[float]
     y: list[float]
+    labels: list[str] | None = None
+    caption: str = ''
 
 
 @dataclass
