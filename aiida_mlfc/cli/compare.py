@@ -129,25 +129,20 @@ def _label(path: str) -> str:
 
 def _print(outcomes: list[Any], potentials: tuple[str, ...], arguments: dict[str, Any]) -> None:
     """Rows, the scoreboard where a set was asked for, and the page."""
-    from aiida_mlfc.core.comparison.aggregate import aggregate
+    from aiida_mlfc.cli.comparing import scoreboard
     from aiida_mlfc.reports.comparison_page import write_comparison_page
     from aiida_mlfc.reports.comparison_table import print_comparisons, print_scoreboard
     from aiida_mlfc.reports.plain_json import json_text
 
     rows = [outcome.row for outcome in outcomes]
-    scores = []
-    for label in dict.fromkeys(row['b'] for row in rows):
-        own = [outcome for outcome in outcomes if outcome.row['b'] == label]
-        good = [outcome.summary for outcome in own if outcome.summary is not None]
-        seconds = [outcome.seconds for outcome in own if outcome.seconds is not None]
-        if good:
-            scores.append(aggregate(label, good, len(own) - len(good), sum(seconds) if seconds else None))
+    scores = scoreboard(outcomes)
     if arguments['output']:
         parcels = [outcome.parcel for outcome in outcomes]
         write_comparison_page(arguments['output'], rows, [o.summary for o in outcomes], parcels, scores)
         click.echo(str(arguments['output']), err=True)
     if arguments['as_json']:
-        content = {'rows': rows, 'scoreboard': [score.to_dict() for score in scores]} if potentials else rows
+        board = {'scoreboard': [score.to_dict() for score in scores]}
+        content = {'rows': rows, **board} if potentials else rows
         click.echo(json_text(content, indent=2))
         return
     print_comparisons(rows)

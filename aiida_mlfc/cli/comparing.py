@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aiida_mlfc.cli.potential_jobs import PotentialFile, force_constants_of
+from aiida_mlfc.core.comparison.aggregate import Aggregate, aggregate
 from aiida_mlfc.core.comparison.alignment import Canonical, canonical
 from aiida_mlfc.core.comparison.compare import Compared, compare
 from aiida_mlfc.core.comparison.matching import ComparisonError
@@ -165,6 +166,35 @@ def _pairs(
         yield a, by_name.pop(a.name, None), a.name
     for b in by_name.values():
         yield None, b, b.name
+
+
+def scoreboard(outcomes: Sequence[Outcome]) -> list[Aggregate]:
+    """One line for each potential over the references it was compared with.
+
+    Where potentials know different references, their means are of different crystals: further lines, called
+    ``NAME, common``, are over those that all of them know.
+    """
+    labels = list(dict.fromkeys(outcome.row['b'] for outcome in outcomes))
+    good: dict[str, list[Outcome]] = {label: [] for label in labels}
+    refused = dict.fromkeys(labels, 0)
+    for outcome in outcomes:
+        if outcome.summary is None:
+            refused[outcome.row['b']] += 1
+        else:
+            good[outcome.row['b']].append(outcome)
+    scores = [_score(label, good[label], refused[label]) for label in labels if good[label]]
+    names = [{outcome.row['name'] for outcome in good[label]} for label in labels]
+    common = set.intersection(*names) if names else set()
+    if common and any(known != common for known in names):
+        for label in labels:
+            scores.append(_score(f'{label}, common', [o for o in good[label] if o.row['name'] in common], 0))
+    return scores
+
+
+def _score(name: str, outcomes: Sequence[Outcome], n_refused: int) -> Aggregate:
+    seconds = [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
+    summaries = [outcome.summary for outcome in outcomes if outcome.summary is not None]
+    return aggregate(name, summaries, n_refused, sum(seconds) if seconds else None)
 
 
 class Watch:

@@ -93,7 +93,7 @@ def print_comparisons(
 
 
 def print_scoreboard(scores: Sequence[Aggregate], stream: TextIO | None = None, width: int | None = None) -> None:
-    """Mean absolute errors of each potential over the materials that all numbers are of, with their 95 % intervals."""
+    """Mean absolute errors of each potential over the materials it was compared on, with their 95 % intervals."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -120,7 +120,8 @@ def print_scoreboard(scores: Sequence[Aggregate], stream: TextIO | None = None, 
     console.print(table)
     console.print(
         Text(
-            'Mean absolute errors over materials with 95 % bootstrap intervals; references of one material share its '
+            'Mean absolute errors over the materials that a potential knows (common: that all of them know) with 95 % '
+            'bootstrap intervals; references of one material share its '
             'weight, duplicates are left out. Definitions of the first four as in npj Comput. Mater. 11, 178 (2025), '
             'which has potentials at their own geometry (--geometry own).',
             style='dim',

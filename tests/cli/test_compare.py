@@ -11,8 +11,11 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from phonopy import Phonopy
 
-from aiida_mlfc.core.comparison.record import ROW_KEYS
+from aiida_mlfc.cli.comparing import Outcome, scoreboard
+from aiida_mlfc.core.comparison.compare import compare
+from aiida_mlfc.core.comparison.record import ROW_KEYS, refused_row
 from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
+from tests.core.comparison.crystals import force_constants_of
 
 ERRORS = ROW_KEYS[1:8]
 
@@ -97,6 +100,25 @@ def test_scoreboard_of_a_set_and_its_page(command, folder, tiny_checkpoint, tmp_
     assert '1 done already' in again.stderr
     assert 'tiny' in again.stdout
     assert 'does not know Cu' in ' '.join(again.stdout.split())
+
+
+def test_potentials_that_know_different_crystals_are_also_compared_on_the_common_ones():
+    """One knows aluminium and copper, the other only aluminium, and better."""
+    atoms = {'Al': bulk('Al', a=4.05), 'Cu': bulk('Cu', a=3.61)}
+    outcomes = []
+    for label, names, stretch in (('both', ('Al', 'Cu'), 1.44), ('one', ('Al',), 1.21)):
+        for name in names:
+            pair = [force_constants_of(atoms[name], (2, 2, 2), stretch=s) for s in (1.0, stretch)]
+            summary = compare(*pair, name, mesh_length=10.0, points_per_segment=4).summary
+            outcomes.append(Outcome({**summary.row(), 'a': 'set', 'b': label}, summary, seconds=1.0))
+    outcomes.append(Outcome({**refused_row('Cu', 'unknown'), 'a': 'set', 'b': 'one'}))
+    scores = {score.name: score for score in scoreboard(outcomes)}
+    assert list(scores) == ['both', 'one', 'both, common', 'one, common']
+    assert (scores['both'].n_references, scores['both, common'].n_references, scores['one'].n_failed) == (2, 1, 1)
+    errors = {name: score.errors['relative_frobenius'].mean for name, score in scores.items()}
+    assert errors['both, common'] == pytest.approx(0.44)
+    assert errors['one, common'] == errors['one'] == pytest.approx(0.21)
+    assert scores['both'].seconds == 2.0
 
 
 @pytest.mark.parametrize(
