@@ -1,0 +1,71 @@
+"""``mlfc.train``: a potential from force sets; the node of the potential links to every set it saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from aiida.common import CalcInfo
+from aiida.common.folders import Folder
+from aiida.engine import CalcJobProcessSpec
+from aiida_phonopy.data import PhonopyData
+
+from aiida_mlfc.calculations.base import MlfcCalculation, validate_keys
+from aiida_mlfc.data.force_sets import force_set_input
+from aiida_mlfc.data.potential import PotentialData
+from aiida_mlfc.exchange.names import TRAINED_FILE, TRAINING, TRAINING_LOG
+
+
+def validate_force_sets(namespace: Any, port: Any) -> str | None:
+    """Every set has forces; whether they are any good is found where they are read."""
+    if wrong := validate_keys(namespace, port):
+        return wrong
+    for key, node in namespace.items():
+        try:
+            force_set_input(node)
+        except (ValueError, AttributeError, KeyError) as error:
+            return f'{key}: {error}'
+    return None
+
+
+class TrainCalculation(MlfcCalculation):
+    """Train on a namespace of force sets."""
+
+    TASK = 'train'
+    CRYSTALS = 'force_sets'
+    NEEDS_POTENTIAL = False
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:
+        """Force sets in, a potential out."""
+        super().define(spec)
+        spec.input_namespace(
+            'force_sets',
+            valid_type=PhonopyData,
+            dynamic=True,
+            validator=validate_force_sets,
+            help='With displacements and forces; every second configuration is held back for the errors on the card.',
+        )
+        spec.output('output_potential', valid_type=PotentialData, help='With its card.')
+        spec.exit_code(
+            306,
+            'ERROR_TRAINING_INTERRUPTED',
+            invalidates_cache=True,
+            message='The job stopped at step {step}; its state is in the remote folder, parent_folder continues it.',
+        )
+        spec.exit_code(411, 'ERROR_NOTHING_TRAINED', message='There is no potential: {reason}')
+        spec.inputs['metadata']['options']['parser_name'].default = 'mlfc.train'
+
+    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
+        """The job folder, and the state of the run that is continued."""
+        info = super().prepare_for_submission(folder)
+        if 'parent_folder' in self.inputs:
+            parent = self.inputs.parent_folder
+            state = str(Path(parent.get_remote_path()) / TRAINING)
+            info.remote_copy_list = [(parent.computer.uuid, state, TRAINING)]
+        info.retrieve_list = [*info.retrieve_list, TRAINED_FILE, (f'{TRAINING}/{TRAINING_LOG}', '.', 1)]
+        return info
+
+    def crystal_input(self, key: str) -> dict[str, Any]:
+        """Supercell, displacements, forces, and where they come from."""
+        return force_set_input(self.inputs.force_sets[key])
