@@ -15,7 +15,6 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from aiida_mlfc.core.potentials.checkpoints import save_dx
@@ -23,15 +22,9 @@ from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.training.loop import Trainer, prepare
 from aiida_mlfc.core.potentials.training.recipe import Recipe
-from aiida_mlfc.core.potentials.training.references import Reference, load_reference
-from aiida_mlfc.core.potentials.validity import HAS_STRESS, MAX_DISPLACEMENT, SHORTEST_DISTANCES, shortest_distances
-from aiida_mlfc.core.structures.formula import reduced_formula
+from aiida_mlfc.core.potentials.training.references import load_reference
+from aiida_mlfc.runner.card import make_card
 from aiida_mlfc.runner.evaluation import evaluate
-
-#: THz; a mean error above this is said whenever the material is computed
-FREQUENCY_TARGET = 0.2
-#: THz; a mode this much below zero and below DFT is spurious
-SPURIOUS = 0.05
 
 
 @dataclass(frozen=True)
@@ -96,65 +89,6 @@ PLANS = {
 }
 
 
-def known_problems(errors: list[dict], references: list[Reference]) -> dict[str, str]:
-    """By formula, what a user of that material must be told whenever it is computed."""
-    problems = {}
-    for row, reference in zip(errors, references, strict=True):
-        said = []
-        if row['frequency_mae_THz'] > FREQUENCY_TARGET:
-            said.append(f'frequencies are off by {row["frequency_mae_THz"]:.2f} THz on average')
-        lowest, expected = row['min_frequency_THz'], row['min_frequency_DFT_THz']
-        if lowest < min(0.0, expected) - SPURIOUS:
-            said.append(f'its lowest mode is {lowest:.2f} THz where DFT has {expected:.2f}: do not trust "unstable"')
-        if said:
-            problems[reduced_formula(reference.primitive)] = '; '.join(said)
-    return problems
-
-
-def make_card(name: str, model: DXModel, references: list[Reference], seconds: list[float], steps: list[int]) -> dict:
-    """Everything a user should know before trusting the potential."""
-    learned = [reference.part(0) for reference in references]
-    held_back = [reference.part(1) for reference in references]
-    errors = [evaluate(model, part) for part in held_back]
-    distances: dict[str, list[float]] = {}
-    for reference in references:
-        for pair, d in shortest_distances(reference.primitive, model.cutoff).items():
-            low, high = distances.get(pair, (d, d))
-            distances[pair] = [min(low, d), max(high, d)]
-    return {
-        'name': name,
-        'description': 'Small dx potential for phonons near the relaxed crystals it was trained on: '
-        + ', '.join(f'{r.source["formula"]} {r.source["sg"]}' for r in references),
-        'licence': 'MIT',
-        'limits': 'Total forces (dipole-dipole part included). No molecular dynamics, no free relaxation from far, no '
-        'polymorphs: other structures of the same elements are extrapolation. Energies of different '
-        'compositions do not compare.',
-        'known problems': known_problems(errors, references),
-        'errors on configurations never seen': errors,
-        'training data': [
-            {
-                **{
-                    key: r.source.get(key)
-                    for key in ('name', 'formula', 'sg', 'code', 'functional', 'licence', 'repo', 'commit')
-                },
-                'sha256': r.source.get('sha256'),
-                'configurations learned': len(part.forces),
-            }
-            for r, part in zip(references, learned, strict=True)
-        ],
-        'recipe': [stage.to_dict() for stage in PLANS[name].stages],
-        'q-points with interpolated labels': PLANS[name].extra_qpoints,
-        'wall time of each stage in s': seconds,
-        'steps of each stage': steps,
-        'trained on': f'{torch.get_num_threads()} CPU thread(s), float32',
-        'validity': {
-            MAX_DISPLACEMENT: float(max(np.linalg.norm(part.displacements, axis=2).max() for part in learned)),
-            SHORTEST_DISTANCES: distances,
-            HAS_STRESS: True,
-        },
-    }
-
-
 def main() -> None:
     """Train, or continue to train; then evaluate and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -169,7 +103,7 @@ def main() -> None:
     torch.manual_seed(plan.stages[0].seed)
     model = DXModel(plan.config)
     loaded = {name: load_reference(arguments.references / name) for name in dict.fromkeys(plan.references)}
-    seconds, steps = [], []
+    stages = []
     for number, (stage, extra) in enumerate(zip(plan.stages, plan.extra_qpoints, strict=True), start=1):
         prepared = {name: prepare(r.part(0), model, extra.get(name, ())) for name, r in loaded.items()}
         materials = [prepared[name] for name in plan.references]
@@ -188,10 +122,18 @@ def main() -> None:
             )
 
         trainer.run(report)
-        seconds.append(round(trainer.seconds))
-        steps.append(trainer.step)
+        stages.append({'recipe': recipe, 'seconds': trainer.seconds, 'steps': trainer.step})
     model.to(torch.float64)
-    model.metadata = make_card(arguments.name, model, list(loaded.values()), seconds, steps)
+    held_back = [reference.part(1) for reference in loaded.values()]
+    model.metadata = make_card(
+        arguments.name,
+        model,
+        [reference.part(0) for reference in loaded.values()],
+        [evaluate(model, part) for part in held_back],
+        [len(part.forces) for part in held_back],
+        stages,
+        plan.extra_qpoints,
+    )
     save_dx(model, arguments.output / f'{arguments.name}.safetensors')
     for row in model.metadata['errors on configurations never seen']:
         print(

@@ -104,6 +104,39 @@ def test_other_recipe_is_refused(material, tmp_path):
         Trainer(untrained(), [material], replace(recipe, learning_rate=1e-3), tmp_path)
 
 
+def test_other_model_is_refused(material, tmp_path):
+    recipe = replace(RECIPE, n_steps=1)
+    Trainer(untrained(), [material], recipe, tmp_path).run()
+    with pytest.raises(ValueError, match='with other model settings'):
+        Trainer(small_dx(n_layers=1, cutoff=4.3).float().train(), [material], recipe, tmp_path)
+
+
+def test_other_data_are_refused(material, reference, tmp_path):
+    """One force that differs, another order of materials, one more of them."""
+    recipe = replace(RECIPE, n_steps=1)
+    Trainer(untrained(), [material], recipe, tmp_path).run()
+    forces = reference.forces.copy()
+    forces[3, 5, 1] += 1e-3
+    changed = prepare(replace(reference, forces=forces), untrained())
+    for materials in ([changed], [material, material]):
+        with pytest.raises(ValueError, match='with other data'):
+            Trainer(untrained(), materials, recipe, tmp_path)
+    # what only says how often to save may change
+    Trainer(untrained(), [material], replace(recipe, checkpoint_interval=7.0), tmp_path)
+
+
+def test_stopped_when_asked(uninterrupted, material, tmp_path):
+    asked = iter([False] * 6 + [True])
+    recipe = replace(RECIPE, checkpoint_interval=1e9)
+    model = untrained()
+    assert not Trainer(model, [material], recipe, tmp_path).run(should_stop=lambda: next(asked))
+    trainer = Trainer(untrained(), [material], recipe, tmp_path)
+    assert trainer.step == 7
+    assert trainer.run()
+    for name, value in uninterrupted[0].state_dict().items():
+        assert torch.equal(trainer.model.state_dict()[name], value), name
+
+
 def test_learning_rate(material, tmp_path):
     trainer = Trainer(untrained(), [material], Recipe(n_steps=110, warm_up=10, learning_rate=1.0), tmp_path)
     expected = {0: 0.1, 9: 1.0, 10: 1.0, 60: 0.5, 110: 0.0}
