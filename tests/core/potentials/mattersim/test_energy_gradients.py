@@ -1,6 +1,8 @@
 """The compiled function gives the same numbers, or says that it cannot and gives them anyway."""
 
 import copy
+import os
+import shutil
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from ase.build import bulk
 from aiida_mlfc.core.potentials.mattersim import energy_gradients
 from aiida_mlfc.core.potentials.mattersim.calculator import DifferentiableMatterSimCalculator
 from aiida_mlfc.core.potentials.mattersim.energy_gradients import CompileFallbackWarning
+from aiida_mlfc.core.potentials.mattersim.model import M3GNet, M3GNetConfig
 
 from .reference_values import TINY, crystal
 
@@ -34,6 +37,28 @@ def test_compiled():
     result = compiled.forward(bulk('Si'), positions=positions, return_forces=True, create_graph_forces=True)
     result['forces'].square().sum().backward()
     assert positions.grad is not None
+
+
+@pytest.mark.skipif(shutil.which(os.environ.get('CXX', 'g++')) is None, reason='no C++ compiler, which inductor needs')
+@pytest.mark.skipif(
+    not (os.environ.get('CI') or os.environ.get('MLFC_TEST_COMPILE')),
+    reason='a minute of compilation: runs with CI or MLFC_TEST_COMPILE set',
+)
+def test_default_backend(monkeypatch, tmp_path):
+    """Real kernels, of the smallest model there can be; compiled once for crystals of all sizes."""
+    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(tmp_path))
+    torch.manual_seed(0)
+    model = M3GNet(M3GNetConfig(num_blocks=1, units=8, cutoff=5.0, threebody_cutoff=4.0, max_z=94))
+    model.sbf.coef.copy_(torch.load(TINY, weights_only=True)['model']['sbf.coef'])
+    model = model.double().requires_grad_(False).eval()
+    compiled = DifferentiableMatterSimCalculator(model, compile=True, dtype=torch.float64)
+    plain = DifferentiableMatterSimCalculator(model, dtype=torch.float64)
+    for name in ('si_rattled_8', 'triclinic_6'):
+        expected = plain.forward(crystal(name), **EVERYTHING)
+        assert expected['forces'].abs().max() > 1e-6
+        assert_same(compiled.forward(crystal(name), **EVERYTHING), expected)
+        assert compiled._compiled.failure is None
+    assert list(tmp_path.rglob('*.so'))
 
 
 def test_loud_fallback(monkeypatch):
