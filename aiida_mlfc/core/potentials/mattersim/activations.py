@@ -106,7 +106,10 @@ def _d_swish(y: Tensor, x: Tensor) -> Tensor:
 def _dd_swish(y: Tensor, x: Tensor) -> Tensor:
     """y p''(x)."""
     s = torch.sigmoid(x)
-    return _d_sigmoid(y * (2 + torch.sub(x, x * s, alpha=2)), s)
+    if torch.is_grad_enabled():
+        return _d_sigmoid(y * (2 + x - 2 * x * s), s)
+    factor = x * s
+    return _d_sigmoid(torch.sub(x, factor, alpha=2, out=factor).add_(2).mul_(y), s)
 
 
 def _d_sigmoid(y: Tensor, s: Tensor) -> Tensor:
@@ -173,7 +176,8 @@ def _second(y: Tensor, a: Tensor, b: Tensor, z: Maybe, swish: bool) -> tuple[May
             az, bz, zz = _d_swish(az, z), _d_swish(bz, z), _dd_swish(y * p * s, z)
     y = _product(y, _weights(z, swish))
     of_b = _d_sigmoid(y, s)
-    return _dd_swish(y * s, a), _d_swish(of_b, a), of_b * p * (1 - 2 * s), az, bz, zz
+    of_p = of_b * p
+    return _dd_swish(y * s, a), _d_swish(of_b, a), torch.addcmul(of_p, of_p, s, value=-2), az, bz, zz
 
 
 class Gate(Function):
