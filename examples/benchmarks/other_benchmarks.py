@@ -13,21 +13,18 @@ from pathlib import Path
 from row import Findings
 from sides import HERE, ONE_THREAD, PEER, PEER_PYTHON, peer_python
 
-#: rows() of a module; where it wants the name of a case, for every one in CASES
 _COLLECT = """
-import inspect, json, sys
+import json, sys
 from importlib import import_module
 import torch
 torch.set_num_threads(1)
-module = import_module(sys.argv[1])
-needs = [p for p in inspect.signature(module.rows).parameters.values() if p.default is p.empty]
-found = [row for name in module.CASES for row in module.rows(name)] if needs else list(module.rows())
-open(sys.argv[2], 'w').write(json.dumps(found))
+name, output, *arguments = sys.argv[1:]
+open(output, 'w').write(json.dumps(list(import_module(name).rows(*arguments))))
 """
 
 
-def measure(module: str, with_official: bool = False) -> Findings:
-    """Rows of ``module.rows()``.
+def measure(module: str, *arguments: str, with_official: bool = False) -> Findings:
+    """Rows of ``module.rows(*arguments)``.
 
     :param with_official: it imports ours and the official package into one process.
     """
@@ -45,7 +42,7 @@ def measure(module: str, with_official: bool = False) -> Findings:
         output = Path(folder) / 'rows.json'
         paths = os.pathsep.join([str(HERE), str(HERE.parents[1]), os.environ.get('PYTHONPATH', '')])
         done = subprocess.run(
-            [python, '-W', 'ignore', '-c', _COLLECT, module, str(output)],
+            [python, '-W', 'ignore', '-c', _COLLECT, module, str(output), *arguments],
             env={**os.environ, **ONE_THREAD, 'PYTHONPATH': paths}, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
         if done.returncode != 0:

@@ -33,6 +33,7 @@ import naive_hessians
 import other_benchmarks
 import qpoints
 from crystals import Crystal, crystals, silicon
+from mattersim_forces import CASES as MATTERSIM_FORCES
 from page import write_page
 from row import RESULT_KEYS, Findings
 from sides import HERE, TINY
@@ -45,15 +46,17 @@ LONG = ('triclinic160-p1',)
 
 def cases() -> Cases:
     """Every case, in the order in which they run."""
-    found: Cases = {name: partial(force_constants.measure, crystal) for name, crystal in crystals().items()}
-    return found | {
+    return {name: partial(force_constants.measure, crystal) for name, crystal in crystals().items()} | {
         'naive-hessians': naive_hessians.measure,
         'qpoints': qpoints.measure,
         'memory': memory.measure,
         'growth': growth.measure,
         'many-crystals': many_crystals.measure,
         'aiida-screen': aiida_screen.measure,
-        'mattersim-forces': partial(other_benchmarks.measure, 'mattersim_forces', with_official=True),
+        **{
+            name: partial(other_benchmarks.measure, 'mattersim_forces', name, with_official=True)
+            for name in MATTERSIM_FORCES
+        },
         'relaxation': partial(other_benchmarks.measure, 'relaxation'),
         'three-ways': partial(other_benchmarks.measure, 'three_ways'),
     }

@@ -5,11 +5,12 @@ one on stdout, ``{"seconds": {PART: s}, "memory": MiB, "resident": MiB, "facts":
 the crystal, warms up), then gives back the function that is measured. Nothing here imports ours or the peer's package.
 
 Time is CPU time of the process, one thread, so that a busy machine changes it little. Memory is the largest resident
-set during the first call minus the one just before it; ``resident`` is that set itself.
+set during the first call minus the one just before it, glibc's free heap handed back; ``resident`` is that set itself.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
@@ -59,6 +60,8 @@ def resident(which: str) -> float:
 def measure(task: Task, arguments: dict[str, Any], repeats: int, keep: str | None) -> dict[str, Any]:
     """Run a task; the best seconds of each part over the repeats, the memory of the first."""
     measured = task(**arguments)
+    # What the preparation gave back may still be held by malloc; it would hide what the call takes.
+    ctypes.CDLL(None).malloc_trim(0)
     before = resident('VmRSS')
     CLEAR_REFS.write_text(FORGET_PEAK, encoding='ascii')
     best: dict[str, float] = {}
