@@ -10,6 +10,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.io import read
 
+from aiida_mlfc.core.structures.symmetry import symmetrized
+
 STRUCTURES = Path(__file__).parents[1] / 'structures'
 
 #: Perovskite of GdFeO3's kind, Ca4 B4 O12, in Pbnm (a- a- c+): reduced coordinates of one atom of each site. CaZrO3's
@@ -24,6 +26,8 @@ MONOCLINIC = (
     ((1, 1, 1), (0.0, 0.0, 0.0)), ((-1, 1, -1), (0.5, 0.5, 0.5)),
     ((-1, -1, -1), (0.0, 0.0, 0.0)), ((1, -1, 1), (0.5, 0.5, 0.5)),
 )  # fmt: skip
+#: Å; a CIF has few digits, and its symmetry with them: both sides get the symmetric positions
+SYMPREC = 1e-4
 #: Å, largest random displacement of a site that lowers the symmetry
 RATTLE = 0.12
 
@@ -119,7 +123,7 @@ def crystals() -> dict[str, Crystal]:
         silicon(2), silicon(3),
         Crystal('nacl64', bulk('NaCl', 'rocksalt', 5.6406, cubic=True), twice),
         Crystal('mgo64', bulk('MgO', 'rocksalt', 4.2177, cubic=True), twice),
-        Crystal('quartz72', read(STRUCTURES / 'SiO2_quartz.cif'), twice),
+        Crystal('quartz72', symmetrized(read(STRUCTURES / 'SiO2_quartz.cif'), SYMPREC), twice),
         Crystal('monoclinic160', monoclinic(), twice, False), Crystal('triclinic160', triclinic(), twice, False),
         Crystal('triclinic160-p1', triclinic(inversion=False), twice, False),
     )  # fmt: skip
