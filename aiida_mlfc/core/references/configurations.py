@@ -90,7 +90,7 @@ def refitted(reference: Reference, sets: ForceSets) -> Reference:
     """
     phonon = reference.force_constants.to_phonopy()
     array, quality, checks, content = fitted(phonon, sets, time.perf_counter())
-    if checks.largest_displacement > HARMONIC_DISPLACEMENT:
+    if np.linalg.norm(sets.displacements, axis=2).max() > HARMONIC_DISPLACEMENT:
         array, content = beside_third_order(phonon, sets), 'force sets, third order fitted along'
     force_constants = replace(reference.force_constants, array=array, quality=quality)
     # A Phonopy of its own: phonopy keeps the force constants that were set last.

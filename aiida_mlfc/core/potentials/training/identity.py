@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from aiida_mlfc.core.potentials.interface import EnergyModel
-
-if TYPE_CHECKING:
-    from aiida_mlfc.core.potentials.training.loop import Material
 
 
 def model_identity(model: EnergyModel) -> dict[str, Any]:
@@ -24,20 +21,11 @@ def model_identity(model: EnergyModel) -> dict[str, Any]:
     }
 
 
-def data_identity(materials: Sequence[Material]) -> list[str]:
-    """One line a material: its name, and the sha256 of what was read from files.
-
-    Fitted force constants are left out: their last digits depend on the machine that fitted them.
-    """
-    return [f'{material.name} {_digest(material)}' for material in materials]
-
-
-def _digest(material: Material) -> str:
-    digest = hashlib.sha256()
-    graph = material.supercell
-    for tensor in (material.displacements, material.forces, graph.positions, graph.cell, graph.atom_types):
+def digest_of(tensors: Sequence[Tensor], note: str = '') -> str:
+    """sha256 over the values and shapes of tensors, and a text."""
+    digest = hashlib.sha256(note.encode())
+    for tensor in tensors:
         digest.update(_bytes(tensor))
-    digest.update(repr([cell.graph.n_atoms for cell in material.cells]).encode())
     return digest.hexdigest()
 
 

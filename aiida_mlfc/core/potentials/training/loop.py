@@ -20,7 +20,7 @@ from aiida_mlfc.core.potentials.graphs.batching import concatenate
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT, SKIN, HarmonicCell, harmonic_cells
-from aiida_mlfc.core.potentials.training.identity import data_identity, model_identity
+from aiida_mlfc.core.potentials.training.identity import digest_of, model_identity
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.references import Reference
 
@@ -39,6 +39,16 @@ class Material:
     def force_scale(self) -> float:
         """Root mean square force of random displacements of ``DISPLACEMENT``, eV/Å."""
         return self.cells[0].norms['white'] * DISPLACEMENT
+
+    @property
+    def digest(self) -> str:
+        """sha256 of what was read from files, and the sizes of the folded cells.
+
+        Fitted force constants are left out: their last digits depend on the machine that fitted them.
+        """
+        graph = self.supercell
+        sizes = repr([cell.graph.n_atoms for cell in self.cells])
+        return digest_of((self.displacements, self.forces, graph.positions, graph.cell, graph.atom_types), note=sizes)
 
 
 def prepare(reference: Reference, model: EnergyModel, extra_qpoints: Sequence[Sequence[float]] = ()) -> Material:
@@ -136,7 +146,7 @@ class Trainer:
         self.identity = {
             'recipe': {k: v for k, v in recipe.to_dict().items() if k != 'checkpoint_interval'},
             'model': model_identity(model),
-            'data': data_identity(materials),
+            'data': [f'{material.name} {material.digest}' for material in materials],
         }
         if self.checkpoint.exists():
             self._restore()

@@ -1,0 +1,123 @@
+"""``aiida-mlfc potential train``: as people use it, stopped and continued, with settings of their own."""
+
+import json
+import signal
+import time
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from ..spring_sets import swapped, write_springs
+
+CONFIG = {
+    'model': {'channels': 4, 'n_heads': 2, 'n_layers': 1, 'cutoff': 3.2, 'radial_width': 8, 'n_radial': 4},
+    'recipe': {'learning_rate': 0.01},
+    'steps': 60,
+    'edges_per_step': 200,
+    'checkpoint_minutes': 0.0,
+}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Two force sets, one of them broken, and the settings."""
+    folder = tmp_path_factory.mktemp('train')
+    write_springs(folder / 'sets' / 'good')
+    write_springs(folder / 'sets' / 'swapped', swapped)
+    (folder / 'config.yaml').write_text(yaml.safe_dump(CONFIG))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def whole(make_command, folder):
+    """Trained in one go, on both sets."""
+    command = make_command()
+    output = folder / 'whole.safetensors'
+    done = command('potential', 'train', '--reference', folder / 'sets', '-o', output, '--config',
+                   folder / 'config.yaml', '--json')
+    return command, done, output
+
+
+def test_bad_set_is_left_out_and_named(whole):
+    command, done, output = whole
+    assert done.returncode == 1, done.stderr
+    good, bad = json.loads(done.stdout)
+    assert (good['name'], good['status'], good['part']) == ('good', 'ok', 'held-back')
+    assert good['n_configurations'] == good['n_configurations_learned'] == 6
+    assert 0 < good['frequency_mae'] < good['frequency_predict_zero']
+    assert bad['name'] == 'swapped'
+    assert 'break the symmetry' in bad['error']
+    assert 'step 60/60' in done.stderr
+    shown = yaml.safe_load(command('potential', 'show', output).stdout)
+    assert shown['name'] == 'whole'
+    assert shown['card']['recipe'][0]['learning_rate'] == 0.01
+    log = [json.loads(line) for line in (output.parent / f'{output.name}.training/training/log.jsonl').open()]
+    assert [row['step'] for row in log] == [50, 60]
+
+
+def test_evaluate_says_what_the_card_says(whole, folder):
+    command, done, output = whole
+    trained = json.loads(done.stdout)[0]
+    evaluated = json.loads(command('potential', 'evaluate', '--potential', output, '--reference',
+                                   folder / 'sets' / 'good', '--json').stdout)[0]
+    assert evaluated['part'] == 'held-back'
+    for key in ('relative_frobenius', 'frequency_mae', 'frequency_max_error', 'force_rmse', 'force_predict_zero'):
+        # weights go through float32 in training and in the file alike
+        assert evaluated[key] == pytest.approx(trained[key], rel=1e-4), key
+
+
+def test_stopped_and_continued(make_command, folder, whole):
+    command = make_command()
+    output = folder / 'again.safetensors'
+    arguments = ('potential', 'train', '--reference', folder / 'sets' / 'good', '-o', output, '--name', 'whole',
+                 '--config', folder / 'config.yaml')
+    nothing = command(*arguments, '--resume')
+    assert 'there is no state to continue from' in nothing.stderr
+    process = command.start(*arguments)
+    state = folder / 'again.safetensors.training' / 'training' / 'training_state.pt'
+    for _ in range(1200):
+        if state.exists() or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 143, (command.home / 'err').read_text()
+    assert 'the same command continues' in (command.home / 'err').read_text()
+    assert not output.exists()
+    done = command(*arguments, '--resume')
+    assert done.returncode == 0, done.stderr
+    assert 'good (held back)' in done.stdout
+    found, expected = load_file(output), load_file(whole[2])
+    for name, value in found.items():
+        np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-6)
+    other = command(*arguments, '--seed', 3)
+    assert other.returncode == 1
+    assert 'another recipe' in other.stderr
+
+
+@pytest.mark.parametrize(
+    ('extra', 'message'),
+    [
+        (('--steps', 5, '--minutes', 1), 'not both'),
+        (('-o', 'potential.pth'), 'wanted NAME.safetensors'),
+    ],
+)
+def test_what_is_refused(make_command, folder, extra, message):
+    done = make_command()('potential', 'train', '--reference', folder / 'sets' / 'good', '-o', 'x.safetensors', *extra)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_unknown_settings_and_missing_files(make_command, folder, tmp_path):
+    command = make_command()
+    (tmp_path / 'config.yaml').write_text('learning_rate: 1\n')
+    reference = folder / 'sets' / 'good'
+    done = command('potential', 'train', '--reference', reference, '-o', 'x.safetensors', '--config',
+                   tmp_path / 'config.yaml')
+    assert "got ['learning_rate'], wanted keys of model, recipe" in ' '.join(done.stderr.split())
+    done = command('potential', 'train', '--reference', tmp_path / 'no', '-o', 'x.safetensors')
+    assert 'there is no file or folder' in done.stderr
+    done = command('potential', 'train', '--reference', folder / 'sets' / 'swapped', '-o', 'x.safetensors')
+    assert done.returncode == 1
+    assert 'there is nothing to learn from' in done.stderr
