@@ -28,8 +28,8 @@ from aiida_mlfc.exchange.job import structure_from_arrays
 from aiida_mlfc.exchange.names import ARRAYS_FILE
 from aiida_mlfc.runner.outcome import Outcome
 
-#: what a batch may keep for its backward pass, bytes: time per crystal is flat far below
-BATCH_MEMORY = 2**29
+#: what a batch may keep for its backward pass, bytes: larger batches leave the processor's cache and take longer
+BATCH_MEMORY = 2**28
 #: of the free memory, a batch takes at most this; gradients on the way take as much again at most
 SHARE_OF_FREE_MEMORY = 0.25
 

@@ -17,7 +17,7 @@ from torch.nn.functional import one_hot
 
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.mattersim.ase_face import AseFace
-from aiida_mlfc.core.potentials.mattersim.energy_gradients import Compiled, energy_gradients, within_cutoff
+from aiida_mlfc.core.potentials.mattersim.energy_gradients import Compiled, by_slices, energy_gradients, within_cutoff
 from aiida_mlfc.core.potentials.mattersim.geometry import (
     cart_to_frac,
     compute_distance_pbc,
@@ -270,10 +270,12 @@ class DifferentiableMatterSimCalculator(AseFace):
         ))
         if self._compiled is not None and not differentiable and (forces or stress):
             energy, gradient, virial = self._compiled(model, graph, types)
-        else:
+        elif differentiable:
             energy, gradient, virial = energy_gradients(
-                model, graph, types, forces, stress, create_graph, keep_energy=differentiable
+                model, graph, types, forces, stress, create_graph, keep_energy=True
             )
+        else:
+            energy, gradient, virial = by_slices(model, graph, types, forces, stress)
         result = {'total_energy': energy}
         if forces and gradient is not None:
             result['forces'] = -gradient

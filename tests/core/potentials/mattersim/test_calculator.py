@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.build import bulk
 from torch.nn.functional import one_hot
 
+from aiida_mlfc.core.potentials.mattersim import energy_gradients
 from aiida_mlfc.core.potentials.mattersim.calculator import DifferentiableMatterSimCalculator
 from aiida_mlfc.core.potentials.mattersim.weights import load_mattersim
 
@@ -92,6 +93,30 @@ def test_four_doors_and_one_answer(calculator):
             torch.testing.assert_close(single['total_energy'], batches[0]['total_energy'][k], rtol=0, atol=1e-10)
             torch.testing.assert_close(single['forces'], batches[0]['forces'][mine], rtol=0, atol=1e-10)
             torch.testing.assert_close(single['stresses'][0], batches[0]['stresses'][k], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize('limit', [1, 200, 300])
+def test_slices_of_a_batch(calculator, monkeypatch, limit):
+    """A batch that is computed in pieces is the batch, whatever is asked for."""
+    structures = [crystal(name) for name in NAMES]
+    types, lattice, positions, sizes = tensors_of(structures)
+    types = 0.9 * types + 0.1 / 95
+    calls, original = [], energy_gradients.energy_gradients
+    monkeypatch.setattr(energy_gradients, 'energy_gradients', lambda *a: calls.append(a[1].n_systems) or original(*a))
+    for flags in ({}, EVERYTHING, {'return_forces': True}, {'return_stress': True}):
+        for soft in (True, False):
+            arguments = {'sizes': sizes, 'soft_normalize': soft, **flags}
+            whole = calculator.predict_from_batch_tensors(types, lattice, positions, **arguments)
+            assert calls.pop() == 3
+            with monkeypatch.context() as changed:
+                changed.setattr(energy_gradients, 'EDGES_AT_ONCE', limit)
+                pieces = calculator.predict_from_batch_tensors(types, lattice, positions, **arguments)
+            assert len(calls) > 1
+            assert sum(calls) == 3
+            calls.clear()
+            assert whole.keys() == pieces.keys()
+            for key, value in whole.items():
+                torch.testing.assert_close(pieces[key], value, rtol=0, atol=1e-10)
 
 
 def test_what_is_returned(calculator):
