@@ -26,7 +26,7 @@ import click
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help='YAML: sections model (fields of DXConfig) and recipe (fields of Recipe), and the options of this command.',
 )
-@click.option('--steps', type=click.IntRange(min=1), help='2500 by default: some ten minutes on two cores.')
+@click.option('--steps', type=click.IntRange(min=1), help='600 to 2500 by default, by what a step costs.')
 @click.option('--minutes', type=click.FloatRange(min=0, min_open=True), help='As many steps as fit, timed first.')
 @click.option('--seed', type=int, help='0 by default; the same seed, data and steps give the same potential.')
 @click.option('--learn-all', is_flag=True, help='Hold nothing back: no errors on configurations never seen.')

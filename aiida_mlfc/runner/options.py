@@ -71,7 +71,7 @@ class TrainOptions:
 
     :param name: on the card.
     :param seed: of weights and batches; the same seed, data and steps give the same potential.
-    :param steps: the learning rate follows a cosine to zero at the last one.
+    :param steps: the learning rate follows a cosine to zero at the last one; 0 takes 600 to 2500, by what one costs.
     :param minutes: if above zero, as many steps as fit, timed on this machine; ``steps`` is then not used.
     :param hold_back: learn from every second configuration, measure errors on the others.
     :param edges_per_step: folded cells of the materials are added to a step until it has about so many.
@@ -83,7 +83,7 @@ class TrainOptions:
 
     name: str = 'dx'
     seed: int = 0
-    steps: int = 2500
+    steps: int = 0
     minutes: float = 0.0
     hold_back: bool = True
     edges_per_step: int = 1800

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from aiida_mlfc.core.checkpoint_header import sha256_of
 from aiida_mlfc.core.potentials.checkpoints import save_dx
 from aiida_mlfc.core.potentials.dx.model import DXModel
-from aiida_mlfc.core.potentials.training.defaults import default_config, default_recipe, repeated
+from aiida_mlfc.core.potentials.training.defaults import default_config, default_recipe, default_steps, repeated
 from aiida_mlfc.core.potentials.training.loop import Material, Trainer, draw_batch, loss_terms, prepare
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.references.force_sets import ReferenceError
@@ -106,7 +107,9 @@ def _train(folder: Path, splits: Mapping[str, Split], options: TrainOptions) -> 
     settings = {'checkpoint_interval': 60 * options.checkpoint_minutes, **(options.recipe or {})}
     recipe = default_recipe(options.seed, options.steps, **settings)
     if options.minutes:
-        recipe = default_recipe(options.seed, _steps(folder, model, materials, recipe, options.minutes), **settings)
+        recipe = replace(recipe, n_steps=_steps(folder, model, materials, recipe, options.minutes))
+    elif not options.steps:
+        recipe = replace(recipe, n_steps=default_steps(materials, recipe))
     trainer = Trainer(model, materials, recipe, folder)
     log = folder / TRAINING_LOG
     _forget_after(log, trainer.step)

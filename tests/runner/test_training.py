@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from aiida_mlfc.cli.training import prepare_job
+from aiida_mlfc.cli.training import force_set_arrays, prepare_job
 from aiida_mlfc.core.checkpoint_files import read_header
 from aiida_mlfc.core.references.configurations import read_configurations
 from aiida_mlfc.exchange.names import TRAINED_FILE
@@ -114,6 +114,31 @@ def test_unknown_settings_are_refused(springs, tmp_path):
     prepare_job([springs], tmp_path, {**OPTIONS, 'recipe': {'learning_rat': 1e-3}})
     assert run_job(tmp_path) == 4
     assert "got ['learning_rat']" in read_result(tmp_path, 'r00000')['error']['message']
+
+
+def test_default_steps_follow_the_cost(springs):
+    """Cheap steps: the most; a step of ten times the edges that are affordable: the fewest."""
+    import torch
+
+    from aiida_mlfc.core.potentials.dx.model import DXModel
+    from aiida_mlfc.core.potentials.training import defaults
+    from aiida_mlfc.core.potentials.training.loop import prepare
+    from aiida_mlfc.runner.training_data import read_force_set
+
+    (reference,) = read_configurations([springs])
+    force_set = read_force_set(force_set_arrays(reference))
+    torch.manual_seed(0)
+    material = prepare(force_set, DXModel(defaults.default_config([force_set], **MODEL)))
+    recipe = defaults.default_recipe(0, 1, supercell_share=1.0, n_undisplaced=1)
+    edges = material.supercell.n_edges + material.cells[0].graph.n_edges
+    mean = np.mean([cell.graph.n_edges for cell in material.cells])
+    assert defaults.default_steps([material], recipe) == defaults.MOST_STEPS
+    many = [material] * round(5000 / mean)
+    assert defaults.default_steps(many, recipe) == int(defaults.EDGES_IN_ALL / (edges + len(many) * mean))
+    assert defaults.default_steps(many * 10, recipe) == defaults.FEWEST_STEPS
+    # a batch is filled, but not beyond measure
+    assert len(defaults.repeated([material], edges=round(3 * mean))) == 3
+    assert len(defaults.repeated([material], edges=10**6)) == defaults.MOST_REPEATS
 
 
 def test_minutes_become_steps_once(springs, tmp_path):

@@ -30,6 +30,10 @@ _RECIPE: dict[str, Any] = {'supercell_share': 0.3, 'n_undisplaced': 1}
 EDGES_PER_STEP = 1800
 #: folded cells of one material in a step
 MOST_REPEATS = 8
+#: edges of all steps together: some 1000 s on one core (measured on SnO2: 0.4 s a step of 2900 edges)
+EDGES_IN_ALL = 7.5e6
+#: steps that are taken whatever they cost, and those that are enough for one material
+FEWEST_STEPS, MOST_STEPS = 600, 2500
 
 
 def default_config(references: Sequence[Reference], **changes: Any) -> DXConfig:
@@ -63,6 +67,17 @@ def default_recipe(seed: int, n_steps: int, **changes: Any) -> Recipe:
     if 'betas' in settings:
         settings['betas'] = tuple(settings['betas'])
     return Recipe(**{'seed': seed, 'n_steps': n_steps, **settings})
+
+
+def default_steps(materials: Sequence[Material], recipe: Recipe) -> int:
+    """As many steps as the cost of one allows, by its number of edges; the same on every machine.
+
+    :param materials: as often as they enter a step.
+    """
+    cells = [float(np.mean([cell.graph.n_edges for cell in material.cells])) for material in materials]
+    at_rest = min(recipe.n_undisplaced, len(materials)) * np.mean([m.cells[0].graph.n_edges for m in materials])
+    supercells = recipe.supercell_share * np.mean([m.supercell.n_edges for m in materials])
+    return int(np.clip(EDGES_IN_ALL / (sum(cells) + at_rest + supercells), FEWEST_STEPS, MOST_STEPS))
 
 
 def repeated(materials: Sequence[Material], edges: int = EDGES_PER_STEP) -> list[Material]:
