@@ -27,8 +27,8 @@ class EnergyModel(nn.Module, ABC):
     interaction_range: float
     #: atomic numbers, in the order of the columns of ``graph.atom_types``
     species: tuple[int, ...]
-    #: whether all that an atom learns from another crosses ``graph.neighbours``; a model that cannot keep that rule says
-    #: False, and its dynamical matrices are taken from supercells
+    #: whether all that an atom learns from another crosses ``graph.neighbours``; a model that cannot keep that rule
+    #: says False, and its dynamical matrices are taken from supercells
     neighbours_only: bool = True
     #: the model card: training data with hashes, licence, citation, limits of validity
     metadata: dict[str, Any]
