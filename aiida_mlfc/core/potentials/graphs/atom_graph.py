@@ -62,6 +62,8 @@ class AtomGraph:
 
     def sum_to_systems(self, x: Tensor) -> Tensor:
         """Sum of an atom quantity over the atoms of each system, shape ``(n_systems, ...)``."""
+        if self.n_systems == 1:
+            return x.sum(0, keepdim=True)
         return x.new_zeros((self.n_systems, *x.shape[1:])).index_add(0, self.batch, x)
 
     def edge_vectors(self) -> Tensor:
@@ -83,7 +85,11 @@ class AtomGraph:
         :param strain: shape ``(n_systems, 3, 3)``, dimensionless.
         """
         deformation = torch.eye(3, dtype=strain.dtype, device=strain.device) + strain
-        positions = (self.positions[:, None, :] @ deformation.index_select(0, self.batch))[:, 0]
+        if self.n_systems == 1:
+            # Inductor (torch 2.13) fails on the scatter into a single system that the gather below turns into.
+            positions = self.positions @ deformation[0]
+        else:
+            positions = (self.positions[:, None, :] @ deformation.index_select(0, self.batch))[:, 0]
         return replace(self, positions=positions, cell=self.cell @ deformation)
 
     def with_positions(self, positions: Tensor) -> AtomGraph:

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+import torch._inductor.config
 from ase.build import bulk
 
 from aiida_mlfc.core.potentials.mattersim import energy_gradients
@@ -56,7 +57,9 @@ def test_default_backend(monkeypatch, tmp_path):
     for name in ('si_rattled_8', 'triclinic_6'):
         expected = plain.forward(crystal(name), **EVERYTHING)
         assert expected['forces'].abs().max() > 1e-6
-        assert_same(compiled.forward(crystal(name), **EVERYTHING), expected)
+        # Inductor makes other code, and has other flaws, for several threads than for one.
+        with torch._inductor.config.patch({'cpp.threads': 2}):
+            assert_same(compiled.forward(crystal(name), **EVERYTHING), expected)
         assert compiled._compiled.failure is None
     assert list(tmp_path.rglob('*.so'))
 
