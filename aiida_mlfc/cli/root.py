@@ -13,6 +13,7 @@ _COMMANDS = {
     'screen': ('aiida_mlfc.cli.screen', 'Phonons of crystals in files and folders.'),
     'report': ('aiida_mlfc.cli.report', 'One self-contained HTML page of everything screened.'),
     'query': ('aiida_mlfc.cli.query', 'Questions to the results: unstable ones, made with, where from.'),
+    'export': ('aiida_mlfc.cli.export', 'Screens with their provenance as an AiiDA archive.'),
     'reference': ('aiida_mlfc.cli.reference', 'DFT references: import, list, compute.'),
     'compare': ('aiida_mlfc.cli.compare', 'Force constants against references and potentials.'),
     'potential': ('aiida_mlfc.cli.potential', 'Potentials: list, show, import.'),
