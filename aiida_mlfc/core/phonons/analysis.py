@@ -9,6 +9,7 @@ import seekpath
 import spglib
 from phonopy import Phonopy
 from phonopy.phonon.band_structure import get_band_qpoints
+from phonopy.phonon.spectrum import TetrahedronDOSAccumulator
 
 from aiida_mlfc.core.force_constants.record import ForceConstants
 from aiida_mlfc.core.phonons.record import Bands, DensityOfStates, Phonons, ThermalProperties
@@ -18,6 +19,8 @@ from aiida_mlfc.core.phonons.stability import noise_floor, stability
 MESH_LENGTH = 60.0
 #: q-points on each segment of the path
 POINTS_PER_SEGMENT = 41
+#: frequencies at which the DOS is computed, and how far they reach beyond the lowest and the highest (phonopy's)
+DOS_POINTS, DOS_MARGIN = 201, 0.1
 #: K
 TEMPERATURES = np.arange(0.0, 1001.0, 10.0)
 #: above this acoustic sum residual (eV/Å²) the noise is worth a warning
@@ -70,33 +73,32 @@ def _first_direction_from_gamma(bands: Bands) -> np.ndarray:
     return bands.qpoints[stop - 1] - bands.qpoints[first]
 
 
-def _density_of_states(phonon: Phonopy, mesh: np.ndarray) -> DensityOfStates:
-    """Tetrahedron DOS in total and by element, on the mesh that was run last."""
-    phonon.run_total_dos()
-    total = phonon.total_dos
-    phonon.run_mesh(mesh, is_mesh_symmetry=False, with_eigenvectors=True, is_gamma_center=True)
-    phonon.run_projected_dos(
-        freq_min=total.frequency_points[0],
-        freq_max=total.frequency_points[-1],
-        freq_pitch=total.frequency_points[1] - total.frequency_points[0],
-    )
-    projected = phonon.projected_dos
-    symbols = list(dict.fromkeys(phonon.primitive.symbols))
-    points = np.array(total.frequency_points)
-    by_element = np.array(
-        [
-            np.sum(
-                [
-                    np.interp(points, projected.frequency_points, row)
-                    for row, s in zip(projected.projected_dos, phonon.primitive.symbols, strict=True)
-                    if s == symbol
-                ],
-                axis=0,
-            )
-            for symbol in symbols
-        ]
-    )
-    return DensityOfStates(points, np.array(total.dos), by_element, symbols, (int(mesh[0]), int(mesh[1]), int(mesh[2])))
+def _density_of_states(phonon: Phonopy) -> DensityOfStates:
+    """Tetrahedron DOS in total and by element, on the mesh that was run last, with eigenvectors.
+
+    The share of an element in a mode, summed over its atoms, is the same at all arms of a star, so that the irreducible
+    q-points suffice; phonopy's own projection, on single atoms, needs all of them. Degenerate modes have equal weights,
+    so that it does not matter which of them the eigenvectors are.
+    """
+    mesh, symbols = phonon.mesh, phonon.primitive.symbols
+    elements = list(dict.fromkeys(symbols))
+    lowest, highest = float(mesh.frequencies.min()), float(mesh.frequencies.max())
+    margin = DOS_MARGIN * (highest - lowest)
+    # |e|² summed over directions and the atoms of each element, shape (n_q, n_modes, n_elements)
+    of_atoms = (np.abs(mesh.eigenvectors) ** 2).reshape(len(mesh.qpoints), len(symbols), 3, -1).sum(axis=2)
+    shares = [of_atoms[:, [s == element for s in symbols]].sum(axis=1) for element in elements]
+    result = TetrahedronDOSAccumulator(
+        mesh.frequencies,
+        mesh.bz_grid,
+        mode_property=np.stack(shares, axis=-1)[None],
+        ir_grid_points=mesh.ir_grid_points,
+        ir_grid_weights=mesh.weights,
+        ir_grid_map=mesh.grid_mapping_table,
+        sampling_points=np.linspace(lowest - margin, highest + margin, DOS_POINTS),
+    ).result
+    by_element = result.density[0].T
+    numbers = (int(mesh.mesh_numbers[0]), int(mesh.mesh_numbers[1]), int(mesh.mesh_numbers[2]))
+    return DensityOfStates(np.array(result.sampling_points), by_element.sum(axis=0), by_element, elements, numbers)
 
 
 def analyse(
@@ -114,9 +116,8 @@ def analyse(
     phonon = force_constants.to_phonopy()
     symprec = force_constants.symprec
     bands = band_structure(phonon, symprec, points_per_segment)
-    phonon.run_mesh(mesh_length, is_gamma_center=True)
+    phonon.run_mesh(mesh_length, is_gamma_center=True, with_eigenvectors=True)
     mesh = phonon.mesh
-    numbers = np.array(mesh.mesh_numbers)
     # The three acoustic modes at Γ are rounding noise around zero: their logarithm must not enter the free energy.
     phonon.run_thermal_properties(temperatures=temperatures, exclude_gamma_acoustic=True)
     thermal = phonon.thermal_properties
@@ -152,7 +153,7 @@ def analyse(
         warnings.append(f'acoustic sum residual {quality.acoustic_sum_residual:.1e} eV/Å²')
     return Phonons(
         bands=bands,
-        dos=_density_of_states(phonon, numbers),
+        dos=_density_of_states(phonon),
         thermal=properties,
         stability=verdict,
         gamma_frequencies=gamma,

@@ -7,14 +7,15 @@ import numpy as np
 import phonopy
 import pytest
 from ase import units
+from ase.build import bulk
 
 from aiida_mlfc.core.force_constants.record import ForceConstants, Quality
 from aiida_mlfc.core.phonons.analysis import analyse
 from aiida_mlfc.core.phonons.stability import NOISE_SAFETY
-from aiida_mlfc.core.structures.cells import to_ase
+from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
 from aiida_mlfc.core.units import FREQUENCY_FACTOR_THZ
 
-from .springs import SpringCrystal
+from .springs import LATTICE, SpringCrystal
 
 REFERENCES = Path(__file__).parents[4] / 'shared' / 'data' / 'dft_references'
 #: h·THz in eV; ASE holds CODATA 2014, phonopy newer ones: they differ by 1e-6
@@ -73,7 +74,46 @@ def test_dos_counts_three_modes(phonons):
     assert np.trapezoid(dos.total_dos, dos.frequency_points) == pytest.approx(3, rel=0.01)
     assert dos.symbols == ['Al']
     assert np.trapezoid(dos.projected_dos[0], dos.frequency_points) == pytest.approx(3, rel=0.01)
-    np.testing.assert_allclose(dos.projected_dos.sum(axis=0), dos.total_dos, atol=0.02 * dos.total_dos.max())
+
+
+@pytest.mark.parametrize('strain', [0.0, 0.004])
+def test_dos_by_element_is_phonopys(springs, strain):
+    """From the irreducible mesh here, by element from all its points there: springs between Cu at corners, Al on faces.
+
+    Tetrahedra have less symmetry than a cubic crystal, so that both meshes differ there; strained, they do not.
+    """
+    atoms = bulk('Al', 'fcc', LATTICE, cubic=True)
+    atoms.symbols[0] = 'Cu'
+    shear = np.eye(3) + strain * np.array([[1, 2, 3], [2, 4, 5], [3, 5, -6]])
+    atoms.set_cell(np.array(atoms.cell) @ shear, scale_atoms=True)
+    mixed = dataclasses.replace(
+        springs.force_constants(), array=np.empty(0), unitcell=atoms, supercell_matrix=np.diag([3, 3, 3]), _phonopy=[]
+    )
+    supercell = phonopy.Phonopy(to_phonopy(atoms), mixed.supercell_matrix, 'P', log_level=0).supercell
+    array = np.zeros((4, len(supercell), 3, 3))
+    for row, i in zip(array, np.unique(supercell.s2u_map), strict=True):
+        row[i] = springs.blocks.sum(axis=0)
+        for vector, block in zip(springs.vectors, springs.blocks, strict=True):
+            scaled = (supercell.positions - supercell.positions[i] - vector @ shear) @ np.linalg.inv(supercell.cell)
+            (j,) = np.flatnonzero(np.abs(scaled - np.rint(scaled)).max(axis=1) < 1e-6)
+            row[j] -= block
+    mixed = dataclasses.replace(mixed, array=array)
+    dos = analyse(mixed, mesh_length=MESH, points_per_segment=3).dos
+    points = dos.frequency_points
+    phonon = mixed.to_phonopy()
+    grid = {'freq_min': points[0], 'freq_max': points[-1], 'freq_pitch': points[1] - points[0]}
+    phonon.run_mesh(MESH, is_gamma_center=True)
+    phonon.run_total_dos(**grid)
+    atol = 1e-9 * dos.total_dos.max()
+    np.testing.assert_allclose(dos.total_dos, phonon.total_dos.dos, atol=atol)
+    assert dos.symbols == ['Cu', 'Al']
+    # sharp peaks, few points
+    np.testing.assert_allclose(np.trapezoid(dos.projected_dos, points), [3, 9], rtol=0.06)
+    if strain:
+        phonon.run_mesh(MESH, is_gamma_center=True, is_mesh_symmetry=False, with_eigenvectors=True)
+        phonon.run_projected_dos(**grid)
+        of_atoms = phonon.projected_dos.projected_dos
+        np.testing.assert_allclose(dos.projected_dos, [of_atoms[0], of_atoms[1:].sum(axis=0)], atol=atol)
 
 
 def test_thermal_properties_are_the_harmonic_formula(springs, phonons):
