@@ -15,11 +15,13 @@ _PUBLIC = {
     'dynamical_matrices': 'aiida_mlfc.runner.dynamical_matrices',
     'gruneisen_parameters': 'aiida_mlfc.runner.gruneisen',
     'analyse': 'aiida_mlfc.core.phonons.analysis',
+    'follow_modes': 'aiida_mlfc.runner.follow',
 }
 __all__ = [
     'analyse',
     'compute_force_constants',
     'dynamical_matrices',
+    'follow_modes',
     'gruneisen_parameters',
     'load_potential',
     'relax',

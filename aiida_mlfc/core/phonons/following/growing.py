@@ -1,0 +1,110 @@
+"""One generation from the one before: relaxed distortions in, new crystals out, each known one named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ase import Atoms
+
+from aiida_mlfc.core.phonons.following.children import energy_per_atom, known_as, symmetrised, volume_per_atom
+from aiida_mlfc.core.phonons.following.tree import TreeNode, judged
+from aiida_mlfc.core.structures.formula import reduced_formula
+
+#: meV/atom; a distortion that ends higher than its parent by more has not gone downhill
+NOT_HIGHER = 1e-3
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """A distortion of a crystal after its relaxation.
+
+    :param parent: identifier.
+    :param via: see :class:`TreeNode`.
+    :param atoms: relaxed; None if that failed.
+    :param energy: of ``atoms``, eV.
+    :param error: why there are none.
+    """
+
+    parent: int
+    via: dict[str, Any]
+    atoms: Atoms | None
+    energy: float = float('nan')
+    error: str = ''
+
+
+@dataclass(frozen=True)
+class Family:
+    """All crystals of a search, and their cells.
+
+    :param zero: energy of the root, meV/atom.
+    :param nodes: in order of their identifiers.
+    :param cells: primitive cells by identifier.
+    """
+
+    zero: float
+    nodes: list[TreeNode]
+    cells: Mapping[int, Atoms]
+
+
+def rooted(atoms: Atoms, energy: float) -> Family:
+    """A family of one.
+
+    :param atoms: relaxed.
+    :param energy: eV.
+    """
+    found = symmetrised(atoms)
+    root = TreeNode(0, None, 0, reduced_formula(atoms), found.spacegroup, len(found.atoms), 0.0, volume_per_atom(atoms))
+    return Family(energy_per_atom(energy, atoms), [root], {0: found.atoms})
+
+
+def grown(family: Family, distorted: Sequence[Relaxed], too_large: Mapping[int, int]) -> Family:
+    """The family with one more generation; distortions that are nobody new are written down with their parents.
+
+    :param too_large: by identifier of every crystal that was followed, its modes whose supercell is beyond the budget.
+    """
+    nodes = {node.identifier: node for node in family.nodes}
+    cells = dict(family.cells)
+
+    def dropped(one: Relaxed, reason: str) -> None:
+        parent = nodes[one.parent]
+        entry = {key: one.via[key] for key in ('key', 'qpoint', 'frequency', 'direction', 'amplitude', 'spacegroup')}
+        nodes[one.parent] = replace(parent, dropped=[*parent.dropped, {**entry, 'reason': reason}])
+
+    good = [one for one in distorted if one.atoms is not None]
+    for one in distorted:
+        if one.atoms is None:
+            dropped(one, f'not relaxed: {one.error}')
+    # The lowest first: of two distortions that end in one crystal the better relaxed one is kept.
+    for one in sorted(good, key=lambda item: energy_per_atom(item.energy, item.atoms)):
+        parent = nodes[one.parent]
+        energy = energy_per_atom(one.energy, one.atoms) - family.zero
+        try:
+            found = symmetrised(one.atoms)
+        except ValueError as error:
+            dropped(one, str(error))
+            continue
+        others = [(k, cells[k], nodes[k].spacegroup, nodes[k].energy) for k in nodes]
+        same = known_as(found, energy, others)
+        if same is not None:
+            dropped(one, 'fell back to its parent' if same == one.parent else f'is crystal {same}')
+        elif energy > parent.energy + NOT_HIGHER:
+            dropped(one, f'ends {energy - parent.energy:.3f} meV/atom above its parent, in {found.spacegroup}')
+        else:
+            number = len(nodes)
+            cells[number] = found.atoms
+            nodes[number] = TreeNode(
+                number,
+                one.parent,
+                parent.generation + 1,
+                parent.formula,
+                found.spacegroup,
+                len(found.atoms),
+                energy,
+                volume_per_atom(found.atoms),
+                {**one.via, 'symmetry_ladder': found.ladder},
+            )
+    for k, count in too_large.items():
+        nodes[k] = judged(nodes[k], [node for node in nodes.values() if node.parent == k], count)
+    return Family(family.zero, [nodes[k] for k in sorted(nodes)], cells)

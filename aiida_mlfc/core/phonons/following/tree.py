@@ -1,0 +1,160 @@
+"""The tree of a search: crystals, what they came from, and how each of them ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+#: stable: no imaginary mode at the wave vectors searched, and none on mesh and path where phonons were computed.
+#: unstable: imaginary modes, followed to children. budget: imaginary modes that were not followed; the reason says what
+#: ended. elsewhere: imaginary only away from the wave vectors searched; a denser mesh would follow it. dead end:
+#: followed, but no distortion of it became a new crystal. failed: no phonons; the reason says why.
+Verdict = Literal['open', 'stable', 'unstable', 'budget', 'elsewhere', 'dead end', 'failed']
+
+
+@dataclass(frozen=True)
+class TreeNode:
+    """One crystal.
+
+    :param identifier: number, in the order in which crystals were found; 0 is the root.
+    :param generation: steps from the root.
+    :param n_atoms: of the primitive cell.
+    :param energy: per atom, relative to the root, meV.
+    :param volume: per atom, Å³.
+    :param via: the distortion of the parent that led here: ``key``, ``qpoint``, ``frequency`` (THz), ``degeneracy``,
+        ``direction``, ``amplitude`` (Å), ``spacegroup`` and ``n_atoms`` of the displaced supercell, ``gain`` (meV/atom,
+        cell and all other modes frozen); None for the root.
+    :param modes: imaginary modes at the wave vectors searched, see :func:`displacing.summary`.
+    :param lowest_frequency: THz, at the wave vectors searched, translations at Γ left out.
+    :param confirmed_frequency: THz, lowest on mesh and path of a phonon calculation; None where there was none.
+    :param dropped: distortions that led to no new crystal: ``key``, what of, and ``reason``.
+    :param uuid: of its structure, where it is kept in a database.
+    """
+
+    identifier: int
+    parent: int | None
+    generation: int
+    formula: str
+    spacegroup: str
+    n_atoms: int
+    energy: float
+    volume: float
+    via: dict[str, Any] | None = None
+    modes: list[dict[str, Any]] = field(default_factory=list)
+    lowest_frequency: float | None = None
+    confirmed_frequency: float | None = None
+    verdict: Verdict = 'open'
+    reason: str = ''
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+    uuid: str = ''
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TreeNode:
+        """The inverse of :meth:`to_dict`; what it does not know is left out."""
+        return cls(**{key: values[key] for key in cls.__dataclass_fields__ if key in values})
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When a search ends.
+
+    :param generations: steps from the root.
+    :param children: crystals of a generation that are followed, those of lowest energy.
+    :param atoms: in a displaced supercell.
+    """
+
+    generations: int = 3
+    children: int = 4
+    atoms: int = 80
+
+    def __post_init__(self) -> None:
+        if self.generations < 0 or self.children < 1 or self.atoms < 1:
+            raise ValueError(
+                f'budget: got {self.generations} generations, {self.children} children, {self.atoms} atoms; wanted at '
+                'least 0, 1 and 1'
+            )
+
+
+def examined(nodes: Sequence[TreeNode], found: Mapping[int, Mapping[str, Any]], budget: Budget) -> list[TreeNode]:
+    """Crystals after their modes became known: stable, ended by the budget, failed, or still open, to be followed.
+
+    :param found: by identifier, ``modes`` and ``lowest_frequency``, or ``error``.
+    """
+    done = {node.identifier: node for node in nodes}
+    n_followed = 0
+    for node in sorted((done[k] for k in found), key=lambda n: n.energy):
+        values = found[node.identifier]
+        if 'error' in values:
+            done[node.identifier] = replace(node, verdict='failed', reason=str(values['error']))
+            continue
+        node = replace(node, modes=list(values['modes']), lowest_frequency=float(values['lowest_frequency']))
+        if not node.modes:
+            node = replace(node, verdict='stable', reason='at the wave vectors searched')
+        elif node.generation >= budget.generations:
+            node = replace(node, verdict='budget', reason=f'generation {node.generation} is the last one')
+        elif n_followed >= budget.children:
+            node = replace(node, verdict='budget', reason=f'{budget.children} crystals of its generation lie lower')
+        else:
+            n_followed += 1
+        done[node.identifier] = node
+    return [done[k] for k in sorted(done)]
+
+
+def confirmed(node: TreeNode, lowest: float, qpoint: Sequence[float], noise: float, threshold: float) -> TreeNode:
+    """A crystal that is stable at the wave vectors searched, after phonons on mesh and path.
+
+    :param lowest: frequency there, THz, at ``qpoint``.
+    :param noise: floor of it, THz.
+    :param threshold: THz, positive.
+    """
+    if lowest < -threshold - noise:
+        where = ' '.join(f'{x:.3f}' for x in qpoint)
+        reason = f'{lowest:.3f} THz at q = {where}: a denser mesh of wave vectors, or a larger supercell, would tell'
+        return replace(node, confirmed_frequency=lowest, verdict='elsewhere', reason=reason)
+    return replace(node, confirmed_frequency=lowest, verdict='stable', reason='no imaginary mode on mesh and path')
+
+
+def judged(node: TreeNode, children: Sequence[TreeNode], too_large: int) -> TreeNode:
+    """The verdict on a crystal whose distortions were followed.
+
+    :param too_large: imaginary modes whose supercell has more atoms than the budget.
+    """
+    if children:
+        return replace(node, verdict='unstable')
+    if too_large and not node.dropped:
+        return replace(node, verdict='budget', reason=f'{too_large} modes need larger supercells')
+    return replace(node, verdict='dead end', reason='no distortion became a new crystal')
+
+
+def outcome(nodes: Sequence[TreeNode]) -> dict[str, Any]:
+    """The search in one line: the stable crystal of lowest energy, and whether any other lies lower.
+
+    :return: ``state``: ``stable`` (the lowest crystal of all is stable), ``budget`` (the lowest one still has imaginary
+        modes), ``failed``; ``lowest`` and ``stable``, identifiers or None; ``n_crystals``.
+    """
+    lowest = min(nodes, key=lambda node: node.energy)
+    stable = [node for node in nodes if node.verdict == 'stable']
+    best = min(stable, key=lambda node: node.energy) if stable else None
+    state = 'stable' if best is not None and best.energy <= lowest.energy else 'budget'
+    if lowest.verdict == 'failed':
+        state = 'failed'
+    return {
+        'state': state,
+        'lowest': lowest.identifier,
+        'stable': None if best is None else best.identifier,
+        'n_crystals': len(nodes),
+    }
+
+
+def lineage(nodes: Sequence[TreeNode], identifier: int) -> list[TreeNode]:
+    """From the root to a crystal."""
+    by_number = {node.identifier: node for node in nodes}
+    way = [by_number[identifier]]
+    while (parent := way[-1].parent) is not None:
+        way.append(by_number[parent])
+    return way[::-1]

@@ -1,0 +1,56 @@
+"""Verdicts on crystals and on a search."""
+
+import pytest
+
+from aiida_mlfc.core.phonons.following.tree import Budget, TreeNode, confirmed, examined, judged, lineage, outcome
+
+
+def node(identifier, parent, energy, verdict='open', generation=1, **values):
+    return TreeNode(identifier, parent, generation, 'X', 'P1 (1)', 1, energy, 10.0, verdict=verdict, **values)
+
+
+def test_stable_means_the_lowest_of_all_is_stable():
+    nodes = [node(0, None, 0.0, 'unstable', 0), node(1, 0, -5.0, 'stable'), node(2, 0, -7.0, 'budget')]
+    assert outcome(nodes) == {'state': 'budget', 'lowest': 2, 'stable': 1, 'n_crystals': 3}
+    nodes[2] = node(2, 0, -3.0, 'budget')
+    assert outcome(nodes)['state'] == 'stable'
+    nodes[1] = node(1, 0, -5.0, 'failed')
+    assert outcome(nodes)['state'] == 'failed'
+
+
+def test_budget():
+    modes = [{'qpoint': [0.5, 0, 0], 'frequency': -1.0, 'degeneracy': 1}]
+    nodes = [node(0, None, 0.0, 'unstable', 0), *(node(k, 0, -float(k)) for k in (1, 2, 3)), node(4, 0, -0.5)]
+    found = {k: {'modes': modes, 'lowest_frequency': -1.0} for k in (1, 2)}
+    found |= {3: {'modes': [], 'lowest_frequency': 0.1}, 4: {'error': 'too short a bond'}}
+    seen = examined(nodes, found, Budget(generations=2, children=1))
+    # the lower one of two is followed; the lowest needs not be
+    assert [n.verdict for n in seen] == ['unstable', 'budget', 'open', 'stable', 'failed']
+    assert 'lie lower' in seen[1].reason
+    assert 'too short' in seen[4].reason
+    last = examined(nodes, found, Budget(generations=1, children=1))
+    assert [n.verdict for n in last[1:3]] == ['budget', 'budget']
+    assert 'last' in last[1].reason
+    with pytest.raises(ValueError, match='wanted at least'):
+        Budget(children=0)
+
+
+def test_confirmed():
+    stable = node(1, 0, -1.0, 'stable')
+    assert confirmed(stable, -0.04, (0, 0, 0), 0.001, 0.05).verdict == 'stable'
+    found = confirmed(stable, -0.4, (0.25, 0, 0), 0.001, 0.05)
+    assert found.verdict == 'elsewhere'
+    assert '0.250' in found.reason
+
+
+def test_judged():
+    parent = node(0, None, 0.0, generation=0)
+    assert judged(parent, [node(1, 0, -1.0)], 0).verdict == 'unstable'
+    assert judged(parent, [], 2).verdict == 'budget'
+    assert judged(parent, [], 0).verdict == 'dead end'
+
+
+def test_lineage_and_back_from_plain_values():
+    nodes = [node(0, None, 0.0), node(1, 0, -1.0), node(2, 1, -2.0), node(3, 0, -1.5)]
+    assert [n.identifier for n in lineage(nodes, 2)] == [0, 1, 2]
+    assert TreeNode.from_dict({**nodes[2].to_dict(), 'colour': 'x'}) == nodes[2]
