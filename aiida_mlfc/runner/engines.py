@@ -31,9 +31,10 @@ Engine = Literal['rows', 'qspace']
 #: Energy and first backward, in units of one more second backward of the same graph. Measured on silicon: 0.8 (dx),
 #: 0.9 to 1.2 (M3GNet) in supercells of 64 atoms.
 COST_OF_FIRST_BACKWARD = 1.0
-#: A real field of the q-space engine per atom, in the same unit: vmap costs. Measured on silicon: 1.3 (dx), 1.35 and
-#: 1.7 (M3GNet in float64 and float32).
-COST_OF_LANE = 1.4
+#: A real field of the q-space engine per atom, in the same unit: vmap costs, and tensors that stay in the cache win it
+#: back. Measured in float32, float64 (M3GNet) and float64 (dx): quartz 1.1, 0.8, 1.1; silicon with 216 atoms 1.4, 0.9,
+#: 1.1; a triclinic crystal of 20 atoms 1.0 (M3GNet, float32).
+COST_OF_LANE = 1.0
 
 
 @dataclass(frozen=True)

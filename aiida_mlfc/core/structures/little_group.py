@@ -17,6 +17,10 @@ from aiida_mlfc.core.structures.operations import Operations
 SAME_QPOINT = 1e-10
 #: largest ratio of singular values of the images of the chosen fields: the factor by which rounding may grow
 LARGEST_CONDITION = 20.0
+#: one that ends the search for a better set
+GOOD_CONDITION = 5.0
+#: ratio of singular values that is zero
+SINGULAR = 1e-10
 #: random sets of fields that are tried for each number of fields
 N_TRIALS = 24
 #: coordinates above which fields of different orbits of atoms are not merged: the search would cost more than it saves
@@ -47,11 +51,10 @@ class Arm:
 
     def images(self, fields: np.ndarray) -> np.ndarray:
         """All images of fields under the little group, shape ``(3 n_atoms, n_members * n_fields)``."""
-        moved = []
-        for operation, is_antiunitary in self.members:
-            image = self.operations.moved(operation, self.qpoint, fields)
-            moved.append(image.conj() if is_antiunitary else image)
-        return np.concatenate(moved).T
+        numbers, are_antiunitary = (np.array(column) for column in zip(*self.members, strict=True))
+        moved = self.operations.moved_by(numbers, self.qpoint, fields)
+        moved[are_antiunitary] = moved[are_antiunitary].conj()
+        return moved.reshape(-1, fields.shape[1]).T
 
     def expanded(self, products: np.ndarray) -> np.ndarray:
         """Φ(q) from its products with the fields.
@@ -214,7 +217,12 @@ def _best_fields(arm: Arm, draw, among: slice = slice(None)) -> np.ndarray | Non
         if images.shape[0] > images.shape[1]:
             return None
         values = np.linalg.svd(images, compute_uv=False)
-        condition = values[0] / values[-1] if values[-1] > 0 else np.inf
+        if values[-1] < SINGULAR * values[0]:
+            # random fields span all they ever can: no other draw will do better
+            return None
+        condition = values[0] / values[-1]
         if condition < smallest:
             best, smallest = fields, condition
+        if condition < GOOD_CONDITION:
+            break
     return best

@@ -31,24 +31,35 @@ class Operations:
 
     def images(self, qpoint: np.ndarray) -> np.ndarray:
         """The wave vectors W^-T q to which each operation carries q, reduced coordinates, shape ``(n_ops, 3)``."""
-        return np.linalg.solve(self.rotations.transpose(0, 2, 1), np.broadcast_to(qpoint, (len(self), 3))[..., None])[
-            ..., 0
-        ]
+        return _carried(self.rotations, qpoint)
 
     def moved(self, operation: int, qpoint: np.ndarray, fields: np.ndarray) -> np.ndarray:
-        """Bloch fields v_j exp(2πi q·S) after the operation: fields of the wave vector W^-T q.
+        """Bloch fields v_j exp(2πi q·S) after one operation, see :meth:`moved_by`; shape of ``fields``, complex."""
+        return self.moved_by(np.array([operation]), qpoint, fields.reshape(-1, fields.shape[-1])).reshape(fields.shape)
+
+    def moved_by(self, operations: np.ndarray, qpoint: np.ndarray, fields: np.ndarray) -> np.ndarray:
+        """Bloch fields v_j exp(2πi q·S) after each of some operations: fields of the wave vectors W^-T q.
 
         v'_π(j) = exp(-2πi q'·k_j) R v_j, since atom j of cell S lands in cell W S + k_j.
 
-        :param fields: shape ``(..., 3 n_atoms)``.
-        :return: same shape, complex.
+        :param operations: their numbers, shape ``(n_chosen,)``.
+        :param fields: shape ``(n_fields, 3 n_atoms)``.
+        :return: shape ``(n_chosen, n_fields, 3 n_atoms)``, complex.
         """
-        n_atoms = self.permutations.shape[1]
-        phases = np.exp(-2j * np.pi * self.cells[operation] @ self.images(qpoint)[operation])
-        vectors = fields.reshape(-1, n_atoms, 3) @ self.cartesian[operation].T * phases[:, None]
-        moved = np.empty_like(vectors)
-        moved[:, self.permutations[operation]] = vectors
-        return moved.reshape(fields.shape)
+        q = _carried(self.rotations[operations], qpoint)
+        phases = np.exp(-2j * np.pi * (self.cells[operations] @ q[:, :, None])[..., 0])
+        vectors = fields.reshape(len(fields), -1, 3) @ self.cartesian[operations].transpose(0, 2, 1)[:, None]
+        moved = np.empty(vectors.shape, dtype=complex)
+        np.put_along_axis(
+            moved, self.permutations[operations][:, None, :, None], vectors * phases[:, None, :, None], axis=2
+        )
+        return moved.reshape(len(operations), *fields.shape)
+
+
+def _carried(rotations: np.ndarray, qpoint: np.ndarray) -> np.ndarray:
+    """W^-T q of each W, shape ``(n, 3)``."""
+    wave_vectors = np.broadcast_to(qpoint, (len(rotations), 3))[..., None]
+    return np.linalg.solve(rotations.transpose(0, 2, 1), wave_vectors)[..., 0]
 
 
 def identity(n_atoms: int) -> Operations:
