@@ -11,6 +11,7 @@ from aiida_mlfc import __version__
 #: command -> module that holds it, and its one-line help
 _COMMANDS = {
     'screen': ('aiida_mlfc.cli.screen', 'Phonons of crystals in files and folders.'),
+    'follow': ('aiida_mlfc.cli.follow', 'Imaginary modes of a crystal, followed to stable ones.'),
     'report': ('aiida_mlfc.cli.report', 'One self-contained HTML page of everything screened.'),
     'query': ('aiida_mlfc.cli.query', 'Questions to the results: unstable ones, made with, where from.'),
     'export': ('aiida_mlfc.cli.export', 'Screens with their provenance as an AiiDA archive.'),

@@ -23,7 +23,7 @@ TRAINED_FILE = 'trained.safetensors'
 TRAINING = 'training'
 TRAINING_LOG = 'log.jsonl'
 
-TASKS = ('relax', 'force_constants', 'phonons', 'evaluate', 'train')
+TASKS = ('relax', 'force_constants', 'phonons', 'evaluate', 'train', 'displace')
 #: the others need a checkpoint
 TASKS_WITHOUT_POTENTIAL = ('phonons', 'train')
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from aiida_mlfc.core.force_constants.record import Method
 from aiida_mlfc.exchange.job import JobFileError
+from aiida_mlfc.runner.displace import DisplaceOptions
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ OPTIONS: dict[str, Any] = {
     'force_constants': ForceConstantsOptions,
     'phonons': PhononOptions,
     'train': TrainOptions,
+    'displace': DisplaceOptions,
 }
 
 

@@ -18,6 +18,7 @@ from aiida_mlfc.core.structures.symmetry import spacegroup, symmetrized
 from aiida_mlfc.exchange.arrays import write_arrays
 from aiida_mlfc.exchange.job import structure_arrays, structure_from_arrays
 from aiida_mlfc.exchange.names import ARRAYS_FILE, FORCE_CONSTANTS_FILE, PHONOPY_FILE
+from aiida_mlfc.runner.displace import run_displace
 from aiida_mlfc.runner.options import EvaluateOptions, ForceConstantsOptions, PhononOptions, RelaxOptions, TrainOptions
 from aiida_mlfc.runner.outcome import Outcome
 
@@ -159,6 +160,7 @@ TASKS: dict[str, Callable[[dict[str, Any], Any, Any], Outcome]] = {
     'relax': run_relax,
     'force_constants': run_force_constants,
     'phonons': run_phonons,
+    'displace': run_displace,
 }
 #: tasks that see all structures of the job, and give results one by one
 BATCHED_TASKS: dict[str, Callable[..., Iterator[tuple[str, Outcome | Exception, float]]]] = {'evaluate': run_evaluate}

@@ -25,7 +25,7 @@ class Direction:
     """A combination of degenerate modes.
 
     :param coefficients: of the basis, a unit vector, shape ``(n_basis,)``.
-    :param label: ``[1 1 0]``, coefficients in the basis that the first direction and its images make.
+    :param label: ``[1 1 0]``, coefficients in axes that are equivalent by symmetry, where there are such.
     :param n_operations: operations (of the supercell without distortion) that it keeps.
     """
 
@@ -87,7 +87,7 @@ def special_directions(matrices: np.ndarray, most: int) -> list[Direction]:
             if not any(np.abs(images - other).max(axis=1).min() < 100 * SAME for other, _ in found):
                 found.append((c, int((np.abs(images - c).max(axis=1) < 100 * SAME).sum())))
     found.sort(key=lambda item: -item[1])
-    axes = _axes(group @ found[0][0])
+    axes = next((a for c, _ in found if (a := _axes(group @ c)) is not None), np.eye(size))
     chosen = []
     for c, n_kept in found[:most]:
         # of all equivalent ones the one that is written with positive numbers, large ones first
@@ -98,14 +98,13 @@ def special_directions(matrices: np.ndarray, most: int) -> list[Direction]:
     return chosen
 
 
-def _axes(images: np.ndarray) -> np.ndarray:
-    """Orthogonal ones among the images of the most symmetric direction; the basis as it is if they do not span it."""
+def _axes(images: np.ndarray) -> np.ndarray | None:
+    """Orthogonal ones among the images of a direction, the axes in which all others are written; None if too few."""
     chosen: list[np.ndarray] = []
     for image in images:
         if all(abs(image @ other) < 100 * SAME for other in chosen):
             chosen.append(image)
-    size = images.shape[1]
-    return np.array(chosen) if len(chosen) == size else np.eye(size)
+    return np.array(chosen) if len(chosen) == images.shape[1] else None
 
 
 def _label(coefficients: np.ndarray, axes: np.ndarray) -> str:

@@ -1,0 +1,267 @@
+"""``mlfc.follow``: imaginary modes of a crystal followed downhill, generation by generation, to stable crystals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida.common import AttributeDict
+from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, if_, while_
+from aiida.orm import Dict, StructureData
+
+from aiida_mlfc.calculations.displace import DisplaceCalculation
+from aiida_mlfc.calculations.following import (
+    crystal_key,
+    family_after_modes,
+    next_generation,
+    primitive_structure,
+    root_crystal,
+    tree,
+)
+from aiida_mlfc.core.phonons.following.modes import THRESHOLD
+from aiida_mlfc.core.phonons.following.tree import Budget
+from aiida_mlfc.data.phonons import OUTPUTS, STABILITY
+from aiida_mlfc.data.potential import PotentialData
+from aiida_mlfc.workchains.phonon import RELAXED, PhononWorkChain
+from aiida_mlfc.workchains.protocol import merged, protocol_inputs
+from aiida_mlfc.workchains.restart import NAMESPACE, RelaxWorkChain, RestartWorkChain
+
+DISPLACED = 'displaced_structures'
+_CRYSTALS = (f'{NAMESPACE}.structures', f'{NAMESPACE}.potential', f'{NAMESPACE}.parent_folder')
+
+
+class DisplaceWorkChain(RestartWorkChain):
+    """``mlfc.displace`` until done."""
+
+    _process_class = DisplaceCalculation
+
+
+def validate_budget(node: Dict, _: Any) -> str | None:
+    """Fields of :class:`Budget`, with sense."""
+    try:
+        Budget(**node.get_dict())
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return None
+
+
+class FollowWorkChain(WorkChain):
+    """The tree of crystals below an unstable one: each a node, linked to its parent through what was done to it."""
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Inputs, outline, outputs."""
+        super().define(spec)
+        spec.input('structure', valid_type=StructureData)
+        spec.input('potential', valid_type=PotentialData)
+        spec.input(
+            'budget',
+            valid_type=Dict,
+            default=lambda: Dict({'generations': 3, 'children': 4, 'atoms': 80}),
+            validator=validate_budget,
+            help='generations from the root, children of a generation that are followed, atoms in a supercell.',
+        )
+        spec.expose_inputs(RelaxWorkChain, namespace='relax', exclude=_CRYSTALS)
+        spec.expose_inputs(DisplaceWorkChain, namespace='displace', exclude=_CRYSTALS)
+        spec.expose_inputs(
+            PhononWorkChain,
+            namespace='phonon',
+            exclude=('structures', 'potential', 'relax', 'nac_params'),
+            namespace_options={
+                'required': False,
+                'populate_defaults': False,
+                'help': 'Leave out to call a crystal stable at the wave vectors searched, and look no further.',
+            },
+        )
+        spec.outline(
+            cls.setup,
+            cls.relax_root,
+            cls.inspect_root,
+            while_(cls.has_frontier)(
+                cls.run_displace,
+                cls.inspect_displace,
+                if_(cls.has_distortions)(cls.run_relax, cls.inspect_relax),
+                cls.grow,
+            ),
+            if_(cls.should_confirm)(cls.run_phonons, cls.inspect_phonons),
+            cls.results,
+        )
+        spec.output('output_tree', valid_type=Dict, help='nodes and outcome; see core.phonons.following.tree.')
+        spec.output_namespace('crystals', valid_type=StructureData, dynamic=True, help='Primitive cells, n0 the root.')
+        spec.expose_outputs(PhononWorkChain, exclude=(RELAXED,), namespace_options={'required': False})
+        spec.exit_code(400, 'ERROR_SUB_PROCESS_FAILED', message='{label}<{pk}> failed with exit status {status}.')
+        spec.exit_code(402, 'ERROR_ROOT_NOT_RELAXED', message='The crystal itself does not relax: {reason}')
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code: Any,
+        structure: StructureData,
+        potential: PotentialData,
+        protocol: str | None = None,
+        overrides: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+        budget: dict[str, int] | None = None,
+        displace: dict[str, Any] | None = None,
+        confirm: bool = True,
+    ) -> ProcessBuilder:
+        """A builder with everything filled in; cells are relaxed unless overridden.
+
+        :param protocol: of ``mlfc.phonon``.
+        :param overrides: of ``mlfc.phonon``: ``relax``, ``force_constants``, ``phonons``.
+        :param options: ``metadata.options`` of the jobs.
+        :param budget: fields of :class:`Budget` that differ from their defaults.
+        :param displace: options of ``task: displace`` that differ.
+        :param confirm: compute phonons of crystals without imaginary modes at the wave vectors searched.
+        """
+        from aiida.orm import load_code
+
+        inputs = protocol_inputs(
+            'phonon', protocol, merged({'relax': {'parameters': {'relax_cell': True}}}, overrides or {})
+        )
+        limits = Budget(**(budget or {}))
+        code = load_code(code) if isinstance(code, str) else code
+        builder = cls.get_builder()
+        builder.structure, builder.potential = structure, potential
+        builder.budget = Dict({'generations': limits.generations, 'children': limits.children, 'atoms': limits.atoms})
+        inputs['displace'] = {'parameters': {'max_atoms': limits.atoms, **(displace or {})}}
+        steps = [('relax', builder.relax), ('displace', builder.displace)]
+        if confirm:
+            steps += [(name, getattr(builder.phonon, name)) for name in ('force_constants', 'phonons')]
+        else:
+            builder.pop('phonon')
+        for name, step in steps:
+            step[NAMESPACE].code = code
+            step[NAMESPACE].parameters = Dict(inputs[name]['parameters'])
+            if options:
+                step[NAMESPACE].metadata.options = options
+        return builder
+
+    def setup(self) -> None:
+        """The primitive cell."""
+        self.ctx.crystals = {}
+        self.ctx.generation = 0
+        self.ctx.stability = {}
+        self.ctx.start = primitive_structure(self.inputs.structure)
+
+    def relax_root(self) -> ToContext:
+        """The crystal itself, its space group kept."""
+        return self._submit(RelaxWorkChain, 'relax', 'relaxed', {'n0': self.ctx.start})
+
+    def inspect_root(self) -> ExitCode | None:
+        """The first crystal of the tree."""
+        child = self.ctx.relaxed
+        if RELAXED not in child.outputs:
+            rows = child.outputs.output_parameters.get_dict() if 'output_parameters' in child.outputs else {}
+            reason = rows.get('n0', {}).get('error', {}).get('message', child.exit_message or 'no result')
+            return self.exit_codes.ERROR_ROOT_NOT_RELAXED.format(reason=reason)
+        self._take(root_crystal(child.outputs[RELAXED]['n0'], child.outputs.output_parameters))
+        return None
+
+    def has_frontier(self) -> bool:
+        """Whether crystals were found whose modes are not known."""
+        return bool(self.ctx.frontier)
+
+    def run_displace(self) -> ToContext:
+        """Modes and displaced supercells of the newest crystals in one job."""
+        return self._submit(
+            DisplaceWorkChain, 'displace', 'displaced', {key: self.ctx.crystals[key] for key in self.ctx.frontier}
+        )
+
+    def inspect_displace(self) -> ExitCode | None:
+        """Which distortions are worth a relaxation."""
+        child = self.ctx.displaced
+        if failure := self._failure(child):
+            return failure
+        rows = child.outputs.output_parameters.get_dict()
+        nodes = family_after_modes(self.ctx.family.get_dict(), rows, self.inputs.budget.get_dict())
+        followed = {crystal_key(node.identifier) for node in nodes if node.verdict == 'open'}
+        made = dict(child.outputs[DISPLACED]) if DISPLACED in child.outputs else {}
+        self.ctx.distortions = {key: node for key, node in made.items() if key.partition('_')[0] in followed}
+        self.ctx.relaxed = None
+        return None
+
+    def has_distortions(self) -> bool:
+        """Whether there is anything to relax."""
+        return bool(self.ctx.distortions)
+
+    def run_relax(self) -> ToContext:
+        """All distortions of a generation in one job."""
+        return self._submit(RelaxWorkChain, 'relax', 'relaxed', self.ctx.distortions)
+
+    def inspect_relax(self) -> ExitCode | None:
+        """Distortions that do not relax are written down in the tree; a job that gives nothing ends it."""
+        return self._failure(self.ctx.relaxed)
+
+    def grow(self) -> None:
+        """New crystals from relaxed distortions."""
+        others: dict[str, Any] = dict(self.ctx.crystals)
+        if self.ctx.relaxed is not None:
+            others['relax_parameters'] = self.ctx.relaxed.outputs.output_parameters
+            others |= dict(self.ctx.relaxed.outputs[RELAXED]) if RELAXED in self.ctx.relaxed.outputs else {}
+        parameters = self.ctx.displaced.outputs.output_parameters
+        self._take(next_generation(self.ctx.family, parameters, self.inputs.budget, **others))
+
+    def should_confirm(self) -> bool:
+        """Whether phonons are asked for, and any crystal is stable so far."""
+        return 'phonon' in self.inputs and bool(self._stable())
+
+    def run_phonons(self) -> ToContext:
+        """Bands, density of states and stability of what has no imaginary mode at the wave vectors searched."""
+        inputs = AttributeDict(self.exposed_inputs(PhononWorkChain, 'phonon'))
+        inputs.structures = {key: self.ctx.crystals[key] for key in self._stable()}
+        inputs.potential = self.inputs.potential
+        inputs.metadata = {**inputs.get('metadata', {}), 'call_link_label': 'phonon'}
+        running = self.submit(PhononWorkChain, **inputs)
+        self.report(f'phonons of {len(inputs.structures)} crystals: {running.process_label}<{running.pk}>')
+        return ToContext(phonons=running)
+
+    def inspect_phonons(self) -> ExitCode | None:
+        """Hand on what is there; a crystal without phonons is not called stable."""
+        child = self.ctx.phonons
+        missing = PhononWorkChain.spec().exit_codes.ERROR_SOME_CRYSTALS_FAILED.status
+        if not child.is_finished or child.exit_status not in (0, missing):
+            return self.exit_codes.ERROR_SUB_PROCESS_FAILED.format(
+                label=child.process_label, pk=child.pk, status=child.exit_status
+            )
+        for name in ('output_force_constants', *OUTPUTS):
+            if name in child.outputs:
+                self.out(name, dict(child.outputs[name]))
+        self.ctx.stability = dict(child.outputs[STABILITY]) if STABILITY in child.outputs else {}
+        return None
+
+    def results(self) -> None:
+        """The tree."""
+        parameters = self.inputs.displace[NAMESPACE].parameters.get_dict()
+        settings = Dict({'threshold': parameters.get('threshold', THRESHOLD), 'confirm': 'phonon' in self.inputs})
+        self.out('output_tree', tree(self.ctx.family, settings, **self.ctx.stability))
+        self.out('crystals', self.ctx.crystals)
+
+    def _stable(self) -> list[str]:
+        nodes = self.ctx.family['nodes']
+        return [crystal_key(node['identifier']) for node in nodes if node['verdict'] == 'stable']
+
+    def _take(self, made: dict[str, Any]) -> None:
+        """The new family, and its new crystals as the next frontier."""
+        new = dict(made.get('crystals', {}))
+        self.ctx.family = made['family']
+        self.ctx.crystals = {**self.ctx.crystals, **new}
+        self.ctx.frontier = sorted(new)
+        self.report(f'generation {self.ctx.generation}: {len(new)} new crystals')
+        self.ctx.generation += 1
+
+    def _submit(self, process: type[WorkChain], namespace: str, name: str, structures: dict[str, Any]) -> ToContext:
+        inputs = AttributeDict(self.exposed_inputs(process, namespace))
+        inputs[NAMESPACE].update({'structures': structures, 'potential': self.inputs.potential})
+        inputs.metadata = {**inputs.get('metadata', {}), 'call_link_label': f'{namespace}_{self.ctx.generation}'}
+        running = self.submit(process, **inputs)
+        self.report(f'{namespace} of {len(structures)} crystals: {running.process_label}<{running.pk}>')
+        return ToContext(**{name: running})
+
+    def _failure(self, child: Any) -> ExitCode | None:
+        """An exit code unless the child finished, be it with some crystals failed."""
+        accepted = (0, child.process_class.spec().exit_codes.ERROR_SOME_STRUCTURES_FAILED.status)
+        if child.is_finished and child.exit_status in accepted:
+            return None
+        return self.exit_codes.ERROR_SUB_PROCESS_FAILED.format(
+            label=child.process_label, pk=child.pk, status=child.exit_status
+        )
