@@ -26,7 +26,7 @@ class Direction:
 
     :param coefficients: of the basis, a unit vector, shape ``(n_basis,)``.
     :param label: ``[1 1 0]``, coefficients in axes that are equivalent by symmetry, where there are such.
-    :param n_operations: operations (of the supercell without distortion) that it keeps.
+    :param n_operations: that it keeps, those that act alike on the modes counted once.
     """
 
     coefficients: np.ndarray
@@ -68,7 +68,7 @@ def special_directions(matrices: np.ndarray, most: int) -> list[Direction]:
     basis itself is returned.
 
     :param matrices: of :func:`representation`.
-    :param most: keep so many.
+    :param most: keep so many, a direction and its opposite counted once.
     """
     size = matrices.shape[1]
     _, first = np.unique(np.round(matrices, 4), axis=0, return_index=True)
@@ -78,24 +78,34 @@ def special_directions(matrices: np.ndarray, most: int) -> list[Direction]:
     rows, columns = np.triu_indices(len(group))
     values, vectors = np.linalg.eigh(grams[rows] + grams[columns])
     single = (values < SAME).sum(axis=1) == 1
-    lines = list(vectors[single][:, :, 0]) or list(np.eye(size))
-    found: list[tuple[np.ndarray, int]] = []
-    for line in lines:
-        # a fixed choice between the two ends of the line, so that the order does not depend on rounding
-        for c in (line, -line) if line[np.argmax(np.abs(line) > 0.1)] > 0 else (-line, line):
-            images = group @ c
-            if not any(np.abs(images - other).max(axis=1).min() < 100 * SAME for other, _ in found):
-                found.append((c, int((np.abs(images - c).max(axis=1) < 100 * SAME).sum())))
-    found.sort(key=lambda item: -item[1])
-    axes = next((a for c, _ in found if (a := _axes(group @ c)) is not None), np.eye(size))
-    chosen = []
-    for c, n_kept in found[:most]:
-        # of all equivalent ones the one that is written with positive numbers, large ones first
-        images = group @ c
-        along = np.round(images @ axes.T, 3) + 0.0
-        best = images[max(range(len(images)), key=lambda k: tuple(along[k]))]
-        chosen.append(Direction(best, _label(best, axes), n_kept))
-    return chosen
+    found: list[np.ndarray] = []
+    for line in list(vectors[single][:, :, 0]) or list(np.eye(size)):
+        if not any(_are_joined(group, sign * line, other) for other in found for sign in (1, -1)):
+            found.append(line)
+    axes = next((a for line in found if (a := _axes(group @ line)) is not None), np.eye(size))
+    chosen = [_written(group, line, axes) for line in found]
+    # the order must not depend on rounding: of equally symmetric ones those of few components first
+    chosen.sort(key=lambda d: (-d.n_operations, np.abs(np.round(axes @ d.coefficients, 3)).sum()))
+    both = []
+    for direction in chosen[:most]:
+        both.append(direction)
+        if not _are_joined(group, -direction.coefficients, direction.coefficients):
+            both.append(_written(group, -direction.coefficients, axes))
+    return both
+
+
+def _are_joined(group: np.ndarray, one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether an operation carries a direction onto another."""
+    return bool(np.abs(group @ one - other).max(axis=1).min() < 100 * SAME)
+
+
+def _written(group: np.ndarray, coefficients: np.ndarray, axes: np.ndarray) -> Direction:
+    """Of all equivalent directions the one that is written with positive numbers, large ones first."""
+    images = group @ coefficients
+    n_kept = int((np.abs(images - coefficients).max(axis=1) < 100 * SAME).sum())
+    along = np.round(images @ axes.T, 3) + 0.0
+    best = images[max(range(len(images)), key=lambda k: tuple(along[k]))]
+    return Direction(best, _label(best, axes), n_kept)
 
 
 def _axes(images: np.ndarray) -> np.ndarray | None:

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from ase.build import bulk
 
 from aiida_mlfc.core.phonons.following.displacing import distortions
 from aiida_mlfc.core.phonons.following.modes import ImaginaryMode
+from aiida_mlfc.core.structures.cells import to_phonopy
 from aiida_mlfc.core.structures.symmetry import spacegroup
 
 from .perovskite import cubic, masses, polar, tilts
@@ -48,6 +50,23 @@ def test_part_of_a_degenerate_set_is_refused():
     part = ImaginaryMode(mode.qpoint, mode.frequency, mode.eigenvectors[:2])
     with pytest.raises(RuntimeError, match='not closed'):
         distortions(cubic(), part, masses(), 1e-5)
+
+
+def test_opposite_directions_that_no_operation_joins_are_both_followed():
+    """Two atoms of diamond along a body diagonal, towards a bond or away from it: different crystals."""
+    atoms = bulk('Si', 'diamond', a=5.43)
+    patterns = np.array([[axis, -axis] for axis in np.eye(3)])
+    vectors = patterns.reshape(3, 6) / np.sqrt(2) + 0j
+    mode = ImaginaryMode(np.zeros(3), -1.0, vectors)
+    silicon = to_phonopy(atoms).masses
+    found = distortions(atoms, mode, silicon, 1e-5)
+    groups = {}
+    for d in found:
+        groups.setdefault(spacegroup(d.at(0.2)), []).append(d)
+    assert {group: len(ds) for group, ds in groups.items()} == {'R-3m (166)': 2, 'Imma (74)': 1}
+    shortest = sorted(d.at(0.2).get_distance(0, 1, mic=True) for d in groups['R-3m (166)'])
+    assert shortest[0] < 5.43 * 3**0.5 / 4 - 0.1
+    assert len(distortions(atoms, mode, silicon, 1e-5, most=1)) == 2
 
 
 def test_most_symmetric_directions_are_kept():
