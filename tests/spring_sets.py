@@ -10,12 +10,16 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 
-def write_springs(folder, change=lambda k, atoms, forces: None, lattice=5.64, functional='springs'):
+def write_springs(
+    folder, change=lambda k, atoms, forces: None, lattice=5.64, functional='springs', formula='NaCl', energies=None
+):
     """Springs between neighbours of rock salt as extended XYZ without phonopy's file, as MgO_222rd is.
 
     :param change: spoils configuration k, its atoms and forces, in place.
+    :param formula: of rock salt.
+    :param energies: of an atom at rest, eV, by symbol; without them energies are not known.
     """
-    supercell = make_supercell(bulk('NaCl', 'rocksalt', a=lattice), 2 * np.eye(3, dtype=int))
+    supercell = make_supercell(bulk(formula, 'rocksalt', a=lattice), 2 * np.eye(3, dtype=int))
     neighbours = supercell.get_all_distances(mic=True)
     bonds = (neighbours > 0.1) & (neighbours < 2.9)
     constants = -1.0 * bonds + np.diag(bonds.sum(axis=1))
@@ -24,8 +28,11 @@ def write_springs(folder, change=lambda k, atoms, forces: None, lattice=5.64, fu
         u = 0.01 * random.standard_normal((len(supercell), 3))
         moved, forces = supercell.copy(), -constants @ u
         moved.positions += u
+        known = {}
+        if energies is not None:
+            known['energy'] = sum(energies[s] for s in supercell.symbols) + 0.5 * float(np.sum(u * (constants @ u)))
         change(k, moved, forces)
-        moved.calc = SinglePointCalculator(moved, forces=forces)
+        moved.calc = SinglePointCalculator(moved, forces=forces, **known)
         configurations.append(moved)
     text = io.StringIO()
     write(text, configurations, format='extxyz')

@@ -90,7 +90,7 @@ class MlfcCalculation(CalcJob):
         crystals = self.inputs[self.CRYSTALS]
         job = Job(
             self.TASK,
-            self.inputs.parameters.get_dict(),
+            self.job_options(),
             {key: self.name_of(key) for key in crystals},
             self._potential_file() if self.NEEDS_POTENTIAL else None,
         )
@@ -116,6 +116,10 @@ class MlfcCalculation(CalcJob):
     def _potential_file(self) -> str:
         """Name of the checkpoint in the job folder; its suffix tells people what it is."""
         return OTHER_POTENTIAL_FILES.get(self.inputs.potential.architecture, POTENTIAL_FILE)
+
+    def job_options(self) -> dict[str, Any]:
+        """Options of the task."""
+        return dict(self.inputs.parameters.get_dict())
 
     def name_of(self, key: str) -> str:
         """What people call the crystal."""

@@ -13,7 +13,7 @@ from aiida_phonopy.data import PhonopyData
 from aiida_mlfc.calculations.base import MlfcCalculation, validate_keys
 from aiida_mlfc.data.force_sets import force_set_input
 from aiida_mlfc.data.potential import PotentialData
-from aiida_mlfc.exchange.names import TRAINED_FILE, TRAINING, TRAINING_LOG
+from aiida_mlfc.exchange.names import TRAINED_FILES, TRAINING, TRAINING_LOG
 
 
 def validate_force_sets(namespace: Any, port: Any) -> str | None:
@@ -46,6 +46,12 @@ class TrainCalculation(MlfcCalculation):
             validator=validate_force_sets,
             help='With displacements and forces; every second configuration is held back for the errors on the card.',
         )
+        spec.input(
+            'foundation_model',
+            valid_type=PotentialData,
+            required=False,
+            help='To start from, in place of random weights.',
+        )
         spec.output('output_potential', valid_type=PotentialData, help='With its card.')
         spec.exit_code(
             306,
@@ -63,8 +69,23 @@ class TrainCalculation(MlfcCalculation):
             parent = self.inputs.parent_folder
             state = str(Path(parent.get_remote_path()) / TRAINING)
             info.remote_copy_list = [(parent.computer.uuid, state, TRAINING)]
-        info.retrieve_list = [*info.retrieve_list, TRAINED_FILE, (f'{TRAINING}/{TRAINING_LOG}', '.', 1)]
+        if 'foundation_model' in self.inputs:
+            start = self.inputs.foundation_model
+            info.local_copy_list = [*(info.local_copy_list or []), (start.uuid, start.filename, self._start_file())]
+        made = TRAINED_FILES[self._architecture()]
+        info.retrieve_list = [*info.retrieve_list, made, (f'{TRAINING}/{TRAINING_LOG}', '.', 1)]
         return info
+
+    def job_options(self) -> dict[str, Any]:
+        """Those of the input, and the potential to start from as a file."""
+        found = super().job_options()
+        return {**found, 'foundation_model': self._start_file()} if 'foundation_model' in self.inputs else found
+
+    def _architecture(self) -> str:
+        return self.inputs.foundation_model.architecture if 'foundation_model' in self.inputs else 'dx'
+
+    def _start_file(self) -> str:
+        return f'start{Path(TRAINED_FILES[self._architecture()]).suffix}'
 
     def crystal_input(self, key: str) -> dict[str, Any]:
         """Supercell, displacements, forces, and where they come from."""

@@ -13,18 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aiida_mlfc.core.checkpoint_files import read_header, resolve
 from aiida_mlfc.core.references.configurations import read_configurations
 from aiida_mlfc.core.references.record import Reference, Refusal
 from aiida_mlfc.core.references.settings import Settings
 from aiida_mlfc.core.structures.cells import to_ase
 from aiida_mlfc.exchange.job import Job, structure_arrays, write_job
-from aiida_mlfc.exchange.names import TRAINED_FILE, TRAINING
+from aiida_mlfc.exchange.names import TRAINED_FILES, TRAINING, TRAINING_LOG
 from aiida_mlfc.exchange.results import ResultError, read_result
+from aiida_mlfc.reports.learning_curve import read_log, save_learning_curve
 
 #: exit codes of mlfc-run: done; done, but some force sets were refused; stopped, the state is kept
 DONE, SOME_REFUSED, STOPPED = 0, 4, 143
-#: keys of the configuration file, and what they are
-SECTIONS = ('model', 'recipe', 'name', 'seed', 'steps', 'minutes', 'hold_back', 'edges_per_step', 'checkpoint_minutes')
+#: of the learning curve, beside the log
+CURVE = 'learning_curve.png'
 
 
 class TrainingError(RuntimeError):
@@ -65,6 +67,7 @@ def force_set_arrays(reference: Reference) -> dict[str, Any]:
         'primitive': structure_arrays(to_ase(phonon.primitive)),
         'displacements': reference.sets.displacements,
         'forces': reference.sets.forces,
+        'energies': reference.sets.energies,
         'source': json.dumps(source),
         'nac_params': None if nac is None else {key: nac[key] for key in ('born', 'dielectric', 'factor')},
     }
@@ -95,8 +98,27 @@ def prepare_job(
             print(f'{item.name} is left out: {error}', file=sys.stderr, flush=True)
     if not inputs:
         raise TrainingError(f'there is nothing to learn from in {", ".join(map(str, paths))}')
-    write_job(folder, Job('train', dict(options), names), inputs)
+    write_job(folder, Job('train', _with_foundation(dict(options), folder), names), inputs)
     return refused
+
+
+def output_suffix(options: Mapping[str, Any]) -> str:
+    """Of the file that training will make: that of the architecture it starts from.
+
+    :raises CheckpointError: if there is no such potential.
+    """
+    start = options.get('foundation_model')
+    return Path(TRAINED_FILES['dx' if start is None else read_header(resolve(start)).architecture]).suffix
+
+
+def _with_foundation(options: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The potential to start from, if any, as a file in the job folder."""
+    if options.get('foundation_model') is not None:
+        path = resolve(options['foundation_model'])
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / path.name)
+        options['foundation_model'] = path.name
+    return options
 
 
 def run(folder: Path, output: Path) -> Trained:
@@ -108,7 +130,8 @@ def run(folder: Path, output: Path) -> Trained:
     program = str(beside) if beside.exists() else shutil.which('mlfc-run')
     if program is None:
         raise TrainingError('mlfc-run is not on the PATH; is the package installed in this environment?')
-    (folder / TRAINED_FILE).unlink(missing_ok=True)
+    for name in TRAINED_FILES.values():
+        (folder / name).unlink(missing_ok=True)
     code = _wait(subprocess.Popen([program, str(folder)], stdout=sys.stderr))
     if code == STOPPED:
         return Trained(code=code)
@@ -116,12 +139,15 @@ def run(folder: Path, output: Path) -> Trained:
         raise TrainingError(f'mlfc-run ended with exit code {code}; what it said stands above')
     keys = sorted(path.stem for path in (folder / 'inputs').glob('*.hdf5'))
     rows = [_row(folder, key) for key in keys if (folder / 'results' / key).is_dir()]
-    if not (folder / TRAINED_FILE).exists():
+    made = next((folder / name for name in TRAINED_FILES.values() if (folder / name).exists()), None)
+    if made is None:
         raise TrainingError('nothing was trained: ' + '; '.join(dict.fromkeys(str(row['error']) for row in rows)))
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_suffix('.partial')
-    shutil.copyfile(folder / TRAINED_FILE, partial)
+    shutil.copyfile(made, partial)
     os.replace(partial, output)
+    log = folder / TRAINING / TRAINING_LOG
+    save_learning_curve(log.with_name(CURVE), read_log(log), output.stem)
     return Trained(rows, code)
 
 

@@ -15,6 +15,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from aiida_mlfc.core import bounded_json
 from aiida_mlfc.core.checkpoint_header import CheckpointError, CheckpointHeader
 
 #: name of the architecture in this package, and the one that official files state
@@ -22,6 +23,8 @@ ARCHITECTURE, MODEL_NAME = 'mattersim', 'm3gnet'
 #: of the published weights; the authors trained on energies, forces and stresses
 LICENCE = 'MIT'
 CITATION = 'H. Yang et al., MatterSim, arXiv:2405.04967'
+#: where files that this package wrote hold their card
+CARD_KEY = 'aiida_mlfc_card'
 #: the pickle of the published 5M model, without numbers of tensors, has about 0.1 MB; bytes
 LARGEST_PICKLE = 16_000_000
 #: the heaviest element with a name
@@ -79,11 +82,23 @@ def read_mattersim_header(path: Path) -> CheckpointHeader:
         raise CheckpointError(f'{path.name}: cutoff is not a positive length in Å')
     # Row 0 of its tables stands for no element.
     config = {**arguments, 'species': list(range(1, max_z + 1))}
-    return CheckpointHeader(ARCHITECTURE, config, card(path.stem, content.get('description')))
+    return CheckpointHeader(ARCHITECTURE, config, card(path.stem, content.get('description'), content.get(CARD_KEY)))
 
 
-def card(name: str, description: Any = None) -> dict[str, Any]:
-    """The model card of a checkpoint; official files hold nothing of it but perhaps a description."""
+def card(name: str, description: Any = None, stored: Any = None) -> dict[str, Any]:
+    """The model card of a checkpoint; official files hold nothing of it but perhaps a description.
+
+    :param stored: JSON, in files that this package wrote.
+    :raises CheckpointError: if it is none.
+    """
+    if stored is not None:
+        try:
+            found = bounded_json.loads(stored)
+            if not isinstance(found, dict):
+                raise ValueError(f'a {type(found).__name__}')
+        except (ValueError, TypeError, RecursionError) as error:
+            raise CheckpointError(f'{name}: its card is no JSON mapping: {error}') from error
+        return {**found, 'citation': CITATION}
     return {
         'name': name, 'licence': LICENCE, 'citation': CITATION,
         'description': description if isinstance(description, str) else '',

@@ -18,8 +18,9 @@ ARRAYS_FILE = 'arrays.hdf5'
 FORCE_CONSTANTS_FILE = 'force_constants.hdf5'
 PHONOPY_FILE = 'phonopy.yaml'
 
-#: of ``task: train``: what it makes, and the folder of its state and log
+#: of ``task: train``: what it makes, by architecture, and the folder of its state and log
 TRAINED_FILE = 'trained.safetensors'
+TRAINED_FILES = {'dx': TRAINED_FILE, 'mattersim': 'trained.pth'}
 TRAINING = 'training'
 TRAINING_LOG = 'log.jsonl'
 

@@ -13,7 +13,7 @@ from aiida.orm import Dict
 from aiida_mlfc.calculations.base import STDERR_FILE
 from aiida_mlfc.core.checkpoint_header import CheckpointError
 from aiida_mlfc.data.potential import PotentialData
-from aiida_mlfc.exchange.names import SUMMARY_FILE, TRAINED_FILE
+from aiida_mlfc.exchange.names import SUMMARY_FILE, TRAINED_FILES
 from aiida_mlfc.parsers.base import MlfcParser
 
 #: how steps are counted on the stderr of the job
@@ -36,11 +36,12 @@ class TrainParser(MlfcParser):
             return found
         rows = self.outputs['output_parameters'].get_dict()
         good = [row for row in rows.values() if row['status'] == 'ok']
-        if not good or TRAINED_FILE not in names:
+        made = next((name for name in TRAINED_FILES.values() if name in names), None)
+        if not good or made is None:
             reasons = '; '.join(dict.fromkeys(row['error']['message'] for row in rows.values() if 'error' in row))
-            return self.exit_codes.ERROR_NOTHING_TRAINED.format(reason=reasons or f'{TRAINED_FILE} is missing')
+            return self.exit_codes.ERROR_NOTHING_TRAINED.format(reason=reasons or 'its file is missing')
         try:
-            potential = self._potential()
+            potential = self._potential(made)
         except CheckpointError as error:
             return self.exit_codes.ERROR_OUTPUT_RESULTS_UNREADABLE.format(reason=str(error))
         if wrong := [row for row in good if row['potential_sha256'] != potential.sha256]:
@@ -50,10 +51,10 @@ class TrainParser(MlfcParser):
         self.out('output_potential', potential)
         return found
 
-    def _potential(self) -> PotentialData:
+    def _potential(self, name: str) -> PotentialData:
         with tempfile.TemporaryDirectory(prefix='mlfc-train-') as folder:
-            path = Path(folder) / TRAINED_FILE
-            path.write_bytes(self.retrieved.base.repository.get_object_content(TRAINED_FILE, mode='rb'))
+            path = Path(folder) / name
+            path.write_bytes(self.retrieved.base.repository.get_object_content(name, mode='rb'))
             return PotentialData.from_file(path)
 
     def _steps_done(self) -> int:

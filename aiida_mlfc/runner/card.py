@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from aiida_mlfc.core.potentials.checkpoints import ARCHITECTURES
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.references import Reference
@@ -47,6 +48,12 @@ def known_problems(errors: Sequence[Mapping[str, Any]], references: Sequence[Ref
     return problems
 
 
+def _kind(model: EnergyModel, start: Mapping[str, Any] | None) -> str:
+    if not start:
+        return 'Small dx potential'
+    return f'{start["foundation model"]["name"]} ({ARCHITECTURES[type(model)]}), trained further'
+
+
 def make_card(
     name: str,
     model: EnergyModel,
@@ -56,6 +63,9 @@ def make_card(
     stages: Sequence[Mapping[str, Any]],
     extra_qpoints: Sequence[Mapping[str, Any]] = (),
     left_out: Mapping[str, str] | None = None,
+    unseen: Sequence[Mapping[str, Any]] = (),
+    start: Mapping[str, Any] | None = None,
+    dtype: str = 'float32',
 ) -> dict[str, Any]:
     """The card.
 
@@ -63,8 +73,11 @@ def make_card(
     :param errors: of :func:`~aiida_mlfc.runner.evaluation.evaluate`, for each reference on what was held back; on what
         was learned where nothing was.
     :param n_held_back: configurations of each reference that were held back.
-    :param stages: for each, ``recipe`` (a :class:`Recipe`), ``seconds`` and ``steps``.
+    :param stages: for each, ``recipe`` (a :class:`Recipe`), ``seconds`` and ``steps``, perhaps ``validation``.
     :param left_out: references that were refused, and why.
+    :param unseen: errors on materials of which nothing was learned.
+    :param start: what training started from, where that was not random weights.
+    :param dtype: that it was trained in.
     """
     distances: dict[str, list[float]] = {}
     for reference in learned:
@@ -73,23 +86,30 @@ def make_card(
             distances[pair] = [min(low, d), max(high, d)]
     sources = [described(reference) for reference in learned]
     recipes: list[Recipe] = [stage['recipe'] for stage in stages]
-    unseen = [dict(row) for row, n in zip(errors, n_held_back, strict=True) if n]
+    not_learned = [dict(row) for row, n in zip(errors, n_held_back, strict=True) if n]
     seen = [dict(row) for row, n in zip(errors, n_held_back, strict=True) if not n]
     card: dict[str, Any] = {
         'name': name,
-        'description': 'Small dx potential for phonons near the relaxed crystals it was trained on: '
+        'architecture': ARCHITECTURES[type(model)],
+        'description': f'{_kind(model, start)} for phonons near the relaxed crystals it was trained on: '
         + ', '.join(f'{source["formula"]} {source["sg"]}' for source in sources),
         'licence': 'MIT',
         'limits': 'Total forces (dipole-dipole part included). No molecular dynamics, no free relaxation from far, no '
         'polymorphs: other structures of the same elements are extrapolation. Energies of different '
         'compositions do not compare.',
         'known problems': known_problems(errors, learned),
-        'errors on configurations never seen': unseen,
+        'errors on configurations never seen': not_learned,
     }
     if seen:
         card['errors on the configurations learned, none held back'] = seen
+    if unseen:
+        card['errors on materials never seen'] = [dict(row) for row in unseen]
     if left_out:
         card['references left out'] = dict(left_out)
+    validated = [stage['validation'] for stage in stages if 'validation' in stage]
+    if validated:
+        card['validation'] = validated
+    card |= start or {}
     return card | {
         'training data': [
             {
@@ -103,9 +123,9 @@ def make_card(
         'q-points with interpolated labels': list(extra_qpoints),
         'wall time of each stage in s': [round(stage['seconds']) for stage in stages],
         'steps of each stage': [stage['steps'] for stage in stages],
-        'trained on': f'{torch.get_num_threads()} CPU thread(s), float32'
+        'trained on': f'{torch.get_num_threads()} CPU thread(s), {dtype}'
         if model.device.type == 'cpu'
-        else f'{torch.cuda.get_device_name(model.device)}, float32',
+        else f'{torch.cuda.get_device_name(model.device)}, {dtype}',
         'validity': {
             MAX_DISPLACEMENT: float(max(np.linalg.norm(part.displacements, axis=2).max() for part in learned)),
             SHORTEST_DISTANCES: distances,

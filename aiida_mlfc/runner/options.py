@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from aiida_mlfc.core.force_constants.record import Method
 from aiida_mlfc.exchange.job import JobFileError
+from aiida_mlfc.exchange.training_options import TrainOptions, checked
 from aiida_mlfc.runner.displace import DisplaceOptions
 
 
@@ -66,35 +67,6 @@ class PhononOptions:
     points_per_segment: int = 41
 
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """Options of ``task: train``.
-
-    :param name: on the card.
-    :param seed: of weights and batches; the same seed, data and steps give the same potential.
-    :param steps: the learning rate follows a cosine to zero at the last one; 0 takes 600 to 2500, by what one costs.
-    :param minutes: if above zero, as many steps as fit, timed on this machine; ``steps`` is then not used.
-    :param hold_back: learn from every second configuration, measure errors on the others.
-    :param edges_per_step: folded cells of the materials are added to a step until it has about so many.
-    :param checkpoint_minutes: between states that another run can continue from.
-    :param model: fields of ``DXConfig`` that differ from :mod:`aiida_mlfc.core.potentials.training.defaults`.
-    :param recipe: fields of ``Recipe``, likewise.
-    :param threads: of torch; 0 leaves it alone.
-    """
-
-    name: str = 'dx'
-    seed: int = 0
-    steps: int = 0
-    minutes: float = 0.0
-    hold_back: bool = True
-    edges_per_step: int = 1800
-    checkpoint_minutes: float = 2.0
-    model: Any = None
-    recipe: Any = None
-    threads: int = 0
-    device: str = 'cpu'
-
-
 OPTIONS: dict[str, Any] = {
     'evaluate': EvaluateOptions,
     'relax': RelaxOptions,
@@ -115,13 +87,22 @@ def read_options(task: str, values: dict[str, Any]) -> Any:
     unknown = set(values) - set(known)
     if unknown:
         raise JobFileError(f'task {task} has no option {", ".join(sorted(unknown))}; it has {", ".join(sorted(known))}')
-    checked = {}
+    given = {}
     for name, value in values.items():
         default = known[name].default
+        if known[name].metadata:
+            try:
+                given[name] = checked(known[name], value)
+            except ValueError as error:
+                raise JobFileError(str(error)) from error
+            continue
         if default is not None and type(default) is not type(value):
             if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
                 value = float(value)
             else:
                 raise JobFileError(f'option {name}: got {value!r}, wanted a {type(default).__name__}')
-        checked[name] = value
-    return kind(**checked)
+        given[name] = value
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise JobFileError(str(error)) from error

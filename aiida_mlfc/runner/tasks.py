@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def run_relax(inputs: dict[str, Any], options: RelaxOptions, model: Any) -> Outc
 def run_force_constants(inputs: dict[str, Any], options: ForceConstantsOptions, model: Any) -> Outcome:
     """Force constants of one crystal, in phonopy's own files: ``phonopy-load phonopy.yaml`` opens the folder."""
     from aiida_mlfc.runner.force_constants import compute_force_constants
+    from aiida_mlfc.runner.uncertainty import frequency_spread
 
     atoms = structure_from_arrays(inputs['structure'])
     check_cell(atoms)
@@ -97,8 +99,9 @@ def run_force_constants(inputs: dict[str, Any], options: ForceConstantsOptions, 
         max_atoms=options.max_atoms,
     )
     phonon = found.to_phonopy()
+    quality = replace(found.quality, uncertainty=frequency_spread(found, model))
     data = {
-        'quality': found.quality.to_dict(),
+        'quality': quality.to_dict(),
         'supercell_matrix': found.supercell_matrix,
         'primitive_matrix': found.primitive_matrix,
         'spacegroup': spacegroup(atoms, options.symprec),

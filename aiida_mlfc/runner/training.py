@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -17,18 +17,32 @@ import numpy as np
 import torch
 
 from aiida_mlfc.core.checkpoint_header import sha256_of
-from aiida_mlfc.core.potentials.checkpoints import save_dx
-from aiida_mlfc.core.potentials.dx.model import DXModel
-from aiida_mlfc.core.potentials.training.defaults import default_config, default_recipe, default_steps, repeated
-from aiida_mlfc.core.potentials.training.loop import Material, Trainer, draw_batch, loss_terms, prepare
+from aiida_mlfc.core.potentials.checkpoints import save_potential
+from aiida_mlfc.core.potentials.interface import EnergyModel
+from aiida_mlfc.core.potentials.training.batches import Material, draw_batch, prepare
+from aiida_mlfc.core.potentials.training.defaults import default_recipe, default_steps, repeated
+from aiida_mlfc.core.potentials.training.loop import Trainer
 from aiida_mlfc.core.potentials.training.recipe import Recipe
+from aiida_mlfc.core.potentials.training.references import Reference
+from aiida_mlfc.core.potentials.training.terms import loss_terms
+from aiida_mlfc.core.potentials.training.validation import Validation
 from aiida_mlfc.core.references.force_sets import ReferenceError
-from aiida_mlfc.exchange.names import TRAINED_FILE, TRAINING, TRAINING_LOG
+from aiida_mlfc.exchange.names import TRAINED_FILES, TRAINING
+from aiida_mlfc.exchange.training_options import TrainOptions
 from aiida_mlfc.runner.card import make_card
 from aiida_mlfc.runner.evaluation import evaluate
-from aiida_mlfc.runner.options import TrainOptions
 from aiida_mlfc.runner.outcome import Interrupted, Outcome
-from aiida_mlfc.runner.training_data import Split, check_mixture, read_force_set, split
+from aiida_mlfc.runner.training_data import (
+    Split,
+    check_elements,
+    check_mixture,
+    materials_held_back,
+    read_force_set,
+    split,
+)
+from aiida_mlfc.runner.training_log import TrainingLog
+from aiida_mlfc.runner.training_start import starting_model
+from aiida_mlfc.runner.training_uncertainty import calibrated_ensemble
 
 #: how a time budget became a number of steps; written once, so that a resumed run keeps its learning rates
 PLAN_FILE = 'plan.json'
@@ -50,122 +64,127 @@ def run_train(
     started = time.perf_counter()
     if options.threads:
         torch.set_num_threads(options.threads)
-    splits: dict[str, Split] = {}
+    found: dict[str, Reference] = {}
     refused: dict[str, Exception] = {}
     for key in keys:
         try:
-            splits[key] = split(read_force_set(read(key)), options.hold_back)
+            found[key] = read_force_set(read(key))
         except Exception as error:  # noqa: BLE001 (one bad force set must not take the others with it; it is named)
             refused[key] = error
             print(f'{keys[key]} is left out: {error}', file=sys.stderr, flush=True)
+    rows: dict[str, dict[str, Any]] = {}
+    splits: dict[str, Split] = {}
+    unseen: dict[str, Reference] = {}
+    path = folder
     try:
+        unseen = materials_held_back(found, options.held_back_materials or [])
+        splits = {key: split(found[key], options) for key in found if key not in unseen}
         if not splits:
             raise ReferenceError('no force set is left to learn from')
-        check_mixture([s.learned for s in splits.values()])
-        model, stage = _train(folder / TRAINING, splits, options)
+        check_mixture([*(s.learned for s in splits.values()), *unseen.values()])
+        model, stage, start = _train(folder, splits, list(unseen.values()), options)
         rows = {key: evaluate(model, s.held_back or s.learned) for key, s in splits.items()}
+        rows |= {key: evaluate(model, reference) for key, reference in unseen.items()}
         model.metadata = make_card(
             options.name,
             model,
             [s.learned for s in splits.values()],
-            list(rows.values()),
+            [rows[key] for key in splits],
             [0 if s.held_back is None else len(s.held_back.forces) for s in splits.values()],
             [stage],
             left_out={keys[key]: str(error) for key, error in refused.items()},
+            unseen=[rows[key] for key in unseen],
+            start=start,
+            dtype=options.default_dtype,
         )
-        save_dx(model, folder / TRAINED_FILE)
+        model.metadata |= calibrated_ensemble(model, list(splits.values()), options)
+        path = folder / TRAINED_FILES[model.metadata['architecture']]
+        save_potential(model, path)
     except Interrupted:
         raise
     except Exception as error:  # noqa: BLE001 (it is the error of every force set of the job)
         rows = {}
-        refused |= dict.fromkeys(splits, error)
+        refused |= dict.fromkeys(found, error)
     spent = (time.perf_counter() - started) / len(keys)
-    digest = sha256_of(folder / TRAINED_FILE) if rows else None
+    digest = sha256_of(path) if rows else None
     for key in keys:
         if key in refused:
             yield key, refused[key], spent
             continue
         data = {
             **rows[key],
-            'held_back': splits[key].held_back is not None,
-            'n_configurations_learned': len(splits[key].learned.forces),
+            'held_back': key in unseen or splits[key].held_back is not None,
+            'n_configurations_learned': 0 if key in unseen else len(splits[key].learned.forces),
             'potential_sha256': digest,
         }
         yield key, (data, lambda path: None), spent
 
 
-def _train(folder: Path, splits: Mapping[str, Split], options: TrainOptions) -> tuple[DXModel, dict[str, Any]]:
+def _train(
+    job_folder: Path, splits: Mapping[str, Split], unseen: Sequence[Reference], options: TrainOptions
+) -> tuple[EnergyModel, dict[str, Any], dict[str, Any]]:
     """Train, or continue.
 
-    :return: the model in float64, and ``recipe``, ``seconds`` and ``steps`` for the card.
+    :param unseen: what errors will be measured on, too: refused at once if it cannot be.
+    :return: the model in float64; ``recipe``, ``seconds`` and ``steps`` for the card; what it started from.
     """
+    folder = job_folder / TRAINING
     folder.mkdir(parents=True, exist_ok=True)
+    if options.device != 'cpu':
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     references = [s.learned for s in splits.values()]
-    torch.manual_seed(options.seed)
-    model = DXModel(default_config(references, **(options.model or {}))).to(torch.float32).to(options.device)
+    model, start = starting_model(references, options, job_folder)
+    for reference in unseen:
+        check_elements(model, reference)
     materials = repeated([prepare(reference, model) for reference in references], options.edges_per_step)
-    settings = {'checkpoint_interval': 60 * options.checkpoint_minutes, **(options.recipe or {})}
-    recipe = default_recipe(options.seed, options.steps, **settings)
+    recipe = default_recipe(options.seed, options.steps, **options.recipe_changes())
     if options.minutes:
         recipe = replace(recipe, n_steps=_steps(folder, model, materials, recipe, options.minutes))
     elif not options.steps:
         recipe = replace(recipe, n_steps=default_steps(materials, recipe))
-    trainer = Trainer(model, materials, recipe, folder)
-    log = folder / TRAINING_LOG
-    _forget_after(log, trainer.step)
+    set_aside = [s.valid for s in splits.values() if s.valid is not None]
+    validation = Validation(set_aside, model) if set_aside else None
+    trainer = Trainer(model, materials, recipe, folder, validation, json.dumps(start) if start else '')
+    log = TrainingLog(folder, trainer.step)
     n_parameters = sum(p.numel() for p in model.parameters())
-    said = f'{len(references)} force sets, {n_parameters} parameters, step {trainer.step} of {recipe.n_steps}'
+    said = f'{len(references)} force sets, {n_parameters} parameters, step {trainer.step} of {trainer.last_step}'
     print(f'mlfc-run: train: {said}', file=sys.stderr, flush=True)
-
-    def report(row: dict[str, float]) -> None:
-        with log.open('a') as handle:
-            handle.write(json.dumps(row) + '\n')
-        left = row['seconds'] / row['step'] * (recipe.n_steps - row['step'])
-        print(
-            f'step {row["step"]:.0f}/{recipe.n_steps}  {row["seconds"]:.0f} s, {left:.0f} s to go  '
-            'displaced {displaced:.4f}  at rest {at_rest:.4f}  stress {stress:.4f}'.format(**row),
-            file=sys.stderr,
-            flush=True,
-        )
-
     with _Stop() as stop:
-        if not trainer.run(report, stop.is_asked):
+        if not trainer.run(lambda row: log.write(row, trainer.last_step), stop.is_asked):
             raise Interrupted(f'the state of step {trainer.step} is kept')
-    return model.to(torch.float64), {'recipe': recipe, 'seconds': trainer.seconds, 'steps': trainer.step}
+    stage: dict[str, Any] = {'recipe': recipe, 'seconds': trainer.seconds, 'steps': trainer.step}
+    if validation is not None:
+        stage['validation'] = {
+            'frequency_mae_THz': trainer.stages.at.best,
+            'of step': trainer.stages.at.best_step,
+            'configurations': {part.name: len(part.forces) for part in set_aside},
+        }
+    return model.to(torch.float64).eval(), stage, start
 
 
-def _steps(folder: Path, model: DXModel, materials: list[Material], recipe: Recipe, minutes: float) -> int:
+def _steps(folder: Path, model: EnergyModel, materials: list[Material], recipe: Recipe, minutes: float) -> int:
     """How many steps fit into a budget on this machine, timed on a copy of the model."""
     plan = folder / PLAN_FILE
     if plan.exists():
         found = json.loads(plan.read_text())
         if found['minutes'] == minutes:
             return int(found['n_steps'])
-    copy, rng, times = deepcopy(model), np.random.default_rng(0), []
-    for _ in range(TIMED_STEPS):
-        started = time.perf_counter()
-        sum(loss_terms(copy, draw_batch(materials, recipe, rng, copy), recipe)).backward()
-        times.append(time.perf_counter() - started)
-    # the first steps pay for memory; the mean keeps the rare large supercells in
-    n_steps = max(FEWEST_STEPS, int(60 * minutes * SHARE_OF_BUDGET / float(np.mean(times[2:]))))
+    copy, rng = deepcopy(model), np.random.default_rng(0)
+    seconds = 0.0
+    # stages cost differently: each counts with its share of the steps
+    for stage, share in ((1, recipe.start_stage_two), (2, 1 - recipe.start_stage_two)):
+        times = []
+        for _ in range(TIMED_STEPS if share else 0):
+            started = time.perf_counter()
+            sum(loss_terms(copy, draw_batch(materials, recipe, rng, copy, stage), recipe)).backward()  # type: ignore[union-attr]
+            times.append(time.perf_counter() - started)
+        # the first steps pay for memory; the mean keeps the rare large supercells in
+        seconds += share * float(np.mean(times[2:])) if times else 0.0
+    n_steps = max(FEWEST_STEPS, int(60 * minutes * SHARE_OF_BUDGET / seconds))
     partial = plan.with_suffix('.partial')
     partial.write_text(json.dumps({'minutes': minutes, 'n_steps': n_steps}))
     partial.replace(plan)
     return n_steps
-
-
-def _forget_after(log: Path, step: int) -> None:
-    """Drop the rows of steps that will be done again."""
-    if not log.exists():
-        return
-    kept = []
-    for line in log.read_text().splitlines():
-        try:
-            if json.loads(line)['step'] <= step:
-                kept.append(line)
-        except ValueError:
-            continue
-    log.write_text(''.join(f'{line}\n' for line in kept))
 
 
 class _Stop:

@@ -9,16 +9,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
 from phonopy import Phonopy
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.io.ase import AseAtomsAdaptor
 
 from aiida_mlfc.core.force_constants.record import ForceConstants
+from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.training.references import Reference
 from aiida_mlfc.core.references.assembling import fitted
 from aiida_mlfc.core.references.force_sets import ForceSets, ReferenceError, from_dataset
 from aiida_mlfc.core.references.outliers import check_configurations
 from aiida_mlfc.core.references.record import NOT_STATED
 from aiida_mlfc.core.structures.cells import to_phonopy
+from aiida_mlfc.core.structures.formula import reduced_formula
 from aiida_mlfc.exchange.job import structure_from_arrays
+from aiida_mlfc.exchange.training_options import TrainOptions
 from aiida_mlfc.runner.card import SYMPREC, described
 
 #: relative; volumes per atom of one crystal that differ by more belong to other functionals, or to a strained cell
@@ -33,10 +39,12 @@ class Split:
 
     :param learned: what is learned from.
     :param held_back: what errors are measured on; None where the configurations do not allow a split.
+    :param valid: what is looked at during training; None where nothing was asked for.
     """
 
     learned: Reference
     held_back: Reference | None
+    valid: Reference | None = None
 
 
 def read_force_set(inputs: Mapping[str, Any]) -> Reference:
@@ -58,6 +66,7 @@ def read_force_set(inputs: Mapping[str, Any]) -> Reference:
         sets.forces,
         inputs.get('nac_params'),
         source,
+        None if inputs.get('energies') is None else np.asarray(inputs['energies']),
     )
     check_configurations(_fitted(reference), sets)
     return reference
@@ -77,17 +86,75 @@ def _fitted(reference: Reference) -> ForceConstants:
     return ForceConstants(array, reference.supercell, np.eye(3, dtype=int), matrix, quality, None, SYMPREC, [phonon])
 
 
-def split(reference: Reference, hold_back: bool) -> Split:
-    """Every second configuration held back, where both halves determine the force constants."""
-    if not hold_back or len(reference.forces) < 2:
-        return Split(reference, None)
+def split(reference: Reference, options: TrainOptions) -> Split:
+    """Every second configuration held back, where both halves determine the force constants; some of the rest aside.
+
+    :raises ReferenceError: if so few configurations were to be set aside, or would be left, that they determine
+        nothing.
+    """
+    learned, held_back = _half(reference) if options.hold_back else (reference, None)
+    if not options.valid_fraction:
+        return Split(learned, held_back)
+    n = len(learned.forces)
+    n_valid = max(1, round(options.valid_fraction * n))
+    # in the middle of equal parts, not at their ends
+    aside = np.unique(((np.arange(n_valid) + 0.5) * n / n_valid).astype(int))
+    rest = np.setdiff1d(np.arange(n), aside)
+    for numbers, what in ((aside, 'set aside to validate on'), (rest, 'left to learn from')):
+        try:
+            if not len(numbers):
+                raise ReferenceError('there is none')
+            _fitted(learned.chosen(numbers))
+        except ReferenceError as error:
+            raise ReferenceError(
+                f'{reference.name}: valid_fraction {options.valid_fraction:g} of {n} configurations, {len(numbers)} '
+                f'{what} do not determine force constants ({error}): take another fraction, or 0'
+            ) from error
+    return Split(learned.chosen(rest), held_back, learned.chosen(aside))
+
+
+def _half(reference: Reference) -> tuple[Reference, Reference | None]:
+    if len(reference.forces) < 2:
+        return reference, None
     learned, rest = reference.part(0), reference.part(1)
     try:
         for part in (learned, rest):
             _fitted(part)
     except ReferenceError:
-        return Split(reference, None)
-    return Split(learned, rest)
+        return reference, None
+    return learned, rest
+
+
+def materials_held_back(found: Mapping[str, Reference], names: Sequence[str]) -> dict[str, Reference]:
+    """The force sets of these names, and all others of the same crystals: a supercell of what is learned is no test.
+
+    :param found: by key.
+    :param names: of force sets.
+    :raises ReferenceError: for a name that no force set has.
+    """
+    if missing := sorted(set(names) - {reference.name for reference in found.values()}):
+        raise ReferenceError(f'held_back_materials: no force set is called {", ".join(missing)}')
+    chosen = [reference for reference in found.values() if reference.name in names]
+    return {key: r for key, r in found.items() if any(r is other or is_same_crystal(r, other) for other in chosen)}
+
+
+def is_same_crystal(one: Reference, other: Reference) -> bool:
+    """Whether two sets are of one crystal, whatever their supercells and volumes."""
+    if reduced_formula(one.primitive) != reduced_formula(other.primitive):
+        return False
+    first, second = (AseAtomsAdaptor.get_structure(reference.primitive) for reference in (one, other))
+    return bool(StructureMatcher(primitive_cell=True, scale=True).fit(first, second))
+
+
+def check_elements(model: EnergyModel, reference: Reference) -> None:
+    """Refuse a material to be held back of which the model does not know the elements.
+
+    :raises ReferenceError: naming them.
+    """
+    unknown = sorted({int(z) for z in reference.primitive.numbers} - set(model.species))
+    if unknown:
+        symbols = ', '.join(chemical_symbols[z] for z in unknown)
+        raise ReferenceError(f'{reference.name} is held back, and nothing that is learned holds {symbols}')
 
 
 def check_mixture(references: Sequence[Reference]) -> None:

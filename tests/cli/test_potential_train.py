@@ -16,6 +16,7 @@ CONFIG = {
     'recipe': {'learning_rate': 0.01},
     'steps': 60,
     'edges_per_step': 200,
+    'uncertainty_members': 0,
     'checkpoint_minutes': 0.0,
 }
 
@@ -53,8 +54,9 @@ def test_bad_set_is_left_out_and_named(whole):
     shown = yaml.safe_load(command('potential', 'show', output).stdout)
     assert shown['name'] == 'whole'
     assert shown['card']['recipe'][0]['learning_rate'] == 0.01
-    log = [json.loads(line) for line in (output.parent / f'{output.name}.training/training/log.jsonl').open()]
-    assert [row['step'] for row in log] == [50, 60]
+    folder = output.parent / f'{output.name}.training' / 'training'
+    assert [json.loads(line)['step'] for line in (folder / 'log.jsonl').open()] == [50, 60]
+    assert (folder / 'learning_curve.png').stat().st_size > 5000
 
 
 def test_evaluate_says_what_the_card_says(whole, folder):
@@ -115,9 +117,39 @@ def test_unknown_settings_and_missing_files(make_command, folder, tmp_path):
     reference = folder / 'sets' / 'good'
     done = command('potential', 'train', '--reference', reference, '-o', 'x.safetensors', '--config',
                    tmp_path / 'config.yaml')
-    assert "got ['learning_rate'], wanted keys of model, recipe" in ' '.join(done.stderr.split())
+    assert "got ['learning_rate'], wanted keys of name, seed" in ' '.join(done.stderr.split())
     done = command('potential', 'train', '--reference', tmp_path / 'no', '-o', 'x.safetensors')
     assert 'there is no file or folder' in done.stderr
     done = command('potential', 'train', '--reference', folder / 'sets' / 'swapped', '-o', 'x.safetensors')
     assert done.returncode == 1
     assert 'there is nothing to learn from' in done.stderr
+
+
+def test_names_that_mace_users_know(make_command, folder, tmp_path):
+    """Both spellings, two stages, early stopping; every setting can be had as a file."""
+    command = make_command()
+    shown = command('potential', 'train', '--show-config')
+    assert shown.returncode == 0, shown.stderr
+    settings = yaml.safe_load(shown.stdout) | {k: v for k, v in CONFIG.items() if k != 'recipe'} | {'steps': 12}
+    (tmp_path / 'all.yaml').write_text(yaml.safe_dump(settings))
+    output = tmp_path / 'toy.safetensors'
+    arguments = ('potential', 'train', '--reference', folder / 'sets' / 'good', '-o', output, '--config',
+                 tmp_path / 'all.yaml', '--valid_fraction', 0.34, '--stage-two', '--start_stage_two', 0.5, '--amsgrad',
+                 '--ema_decay', 0.9, '--patience', 20, '--eval_interval', 3, '--clip_grad', 10, '--lr', 0.01,
+                 '--default_dtype', 'float64', '--E0s', 'average', '--uncertainty-members', 2)  # fmt: skip
+    done = command(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert 'stage two' in done.stderr
+    assert 'validation' in done.stderr
+    card = yaml.safe_load(command('potential', 'show', output).stdout)['card']
+    (recipe,) = card['recipe']
+    assert (recipe['ema_decay'], recipe['patience'], recipe['start_stage_two'], recipe['clip']) == (0.9, 20, 0.5, 10)
+    assert card['trained on'].endswith('float64')
+    assert card['uncertainty']['calibrated on'] == 'validation: good'
+    wrong = command('potential', 'train', '--reference', folder / 'sets' / 'good', '-o', output, '--patience', 3)
+    assert wrong.returncode == 2
+    assert 'give valid_fraction, too' in ' '.join(wrong.stderr.split())
+    wrong = command('potential', 'train', '--reference', folder / 'sets' / 'good', '-o', output,
+                    '--foundation_model', 'no-such')  # fmt: skip
+    assert wrong.returncode == 2
+    assert 'wanted a file or a shipped name' in ' '.join(wrong.stderr.split())

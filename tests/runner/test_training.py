@@ -22,7 +22,10 @@ from ..spring_sets import other_functional, write_springs
 
 #: a dx of some thousand parameters
 MODEL = {'channels': 4, 'n_heads': 2, 'n_layers': 1, 'cutoff': 3.2, 'radial_width': 8, 'n_radial': 4}
-OPTIONS = {'name': 'toy', 'steps': 60, 'model': MODEL, 'checkpoint_minutes': 0.0, 'edges_per_step': 200}
+OPTIONS = {
+    'name': 'toy', 'steps': 60, 'model': MODEL, 'checkpoint_minutes': 0.0, 'edges_per_step': 200,
+    'uncertainty_members': 0,
+}  # fmt: skip
 
 
 @pytest.fixture(scope='module')

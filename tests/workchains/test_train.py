@@ -20,6 +20,7 @@ OPTIONS = {
     'model': {'channels': 4, 'n_heads': 2, 'n_layers': 1, 'cutoff': 3.2, 'radial_width': 8, 'n_radial': 4},
     'checkpoint_minutes': 0.0,
     'edges_per_step': 200,
+    'uncertainty_members': 0,
 }
 
 
@@ -102,3 +103,74 @@ def test_what_cannot_be_learned_at_all(force_set, mlfc_code):
     assert node.exit_status == 411
     assert 'no_such' in node.exit_message
     assert 'output_potential' not in outputs
+
+
+def test_work_chain_continues_after_the_walltime(force_set, mlfc_code, stopping_once):
+    """The first job is ended as by a scheduler; the second begins where it stopped: the same weights as in one go."""
+    parameters = Dict({**OPTIONS, 'stage_two': True, 'start_stage_two': 0.5, 'valid_fraction': 0.34})
+    inputs = {'force_sets': {'springs': force_set}, 'parameters': parameters}
+    chain = WorkflowFactory('mlfc.train')
+    outputs, node = run_get_node(chain, mlfc={**inputs, 'code': stopping_once})
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    jobs = sorted(node.called, key=lambda job: job.pk)
+    interrupted = CalculationFactory('mlfc.train').spec().exit_codes.ERROR_TRAINING_INTERRUPTED.status
+    assert [job.exit_status for job in jobs] == [interrupted, 0]
+    assert jobs[1].inputs.parent_folder.uuid == jobs[0].outputs.remote_folder.uuid
+    stopped_at = jobs[0].outputs.output_parameters['training']['step']
+    assert 0 < stopped_at < 60
+    begun = jobs[1].outputs.retrieved.base.repository.get_object_content('mlfc-run.err')
+    first_line = next(line for line in begun.splitlines() if 'parameters, step' in line)
+    assert int(first_line.partition('step ')[2].split()[0]) >= stopped_at
+    whole, _ = run_get_node(CalculationFactory('mlfc.train'), **inputs, code=mlfc_code)
+    found, expected = (weights_of(node) for node in (outputs['output_potential'], whole['output_potential']))
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-6)
+
+
+def weights_of(node):
+    from safetensors.numpy import load
+
+    return load(node.base.repository.get_object_content(node.filename, mode='rb'))
+
+
+@pytest.fixture
+def stopping_once(aiida_code_installed, tmp_path):
+    """``mlfc-run`` whose first job gets the signal of a scheduler at the end of its walltime."""
+    script, mark = tmp_path / 'once', tmp_path / 'was-stopped'
+    script.write_text(
+        f"""#!/bin/bash
+{Path(sys.executable).with_name('mlfc-run')} "$@" &
+job=$!
+if [ ! -f {mark} ]; then
+  touch {mark}
+  for i in $(seq 1200); do [ -f training/training_state.pt ] && break; sleep 0.05; done
+  kill -TERM $job
+fi
+wait $job
+"""
+    )
+    script.chmod(0o755)
+    return aiida_code_installed(label='stopping-once', filepath_executable=str(script))
+
+
+def test_fine_tuning_as_a_calculation(force_set, mlfc_code):
+    """The potential to start from is an input: provenance says what became of it."""
+    from aiida_mlfc.data.potential import PotentialData
+
+    from ..core.potentials.mattersim.reference_values import TINY
+
+    start = PotentialData.get_or_create(TINY)
+    options = Dict({'name': 'tuned', 'steps': 3, 'lr': 1e-4, 'edges_per_step': 200, 'uncertainty_members': 0})
+    outputs, node = run_get_node(
+        CalculationFactory('mlfc.train'),
+        code=mlfc_code,
+        force_sets={'springs': force_set},
+        parameters=options,
+        foundation_model=start,
+    )
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    tuned = outputs['output_potential']
+    assert (tuned.architecture, tuned.name, tuned.filename) == ('mattersim', 'tuned', 'trained.pth')
+    assert tuned.card['foundation model']['sha256'] == start.sha256
+    assert node.inputs.foundation_model.uuid == start.uuid

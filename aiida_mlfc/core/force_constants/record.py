@@ -32,6 +32,8 @@ class Quality:
         ones at q-points between those of the supercell, THz; None if it was not measured.
     :param truncation_mean_error: mean of the same, THz.
     :param truncation_qpoints: number of q-points, stars counted once.
+    :param uncertainty: root mean square spread of frequencies over the ensemble of the potential, THz; None if it has
+        none.
     :param supercell_search: what was tried where the supercell was found and not given: ``repeats``, ``n_atoms``,
         ``truncation_error`` of each.
     """
@@ -49,6 +51,7 @@ class Quality:
     truncation_error: float | None = None
     truncation_mean_error: float | None = None
     truncation_qpoints: int | None = None
+    uncertainty: float | None = None
     supercell_search: list[dict[str, Any]] | None = None
 
     def to_dict(self) -> dict[str, Any]:

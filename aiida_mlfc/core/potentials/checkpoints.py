@@ -14,6 +14,25 @@ from aiida_mlfc.core.checkpoint_files import FORMAT_KEY, FORMAT_VERSION, read_he
 from aiida_mlfc.core.checkpoint_header import CheckpointError, sha256_of
 from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.dx.model import DXModel
+from aiida_mlfc.core.potentials.interface import EnergyModel
+from aiida_mlfc.core.potentials.mattersim.model import M3GNet
+from aiida_mlfc.core.potentials.mattersim.saving import save_mattersim
+
+#: names of what can be written
+ARCHITECTURES: dict[type[EnergyModel], str] = {DXModel: 'dx', M3GNet: 'mattersim'}
+
+
+def save_potential(model: EnergyModel, path: Path | str) -> None:
+    """Write a model with its card, in the format of its architecture.
+
+    :raises TypeError: for an architecture that has none.
+    """
+    if isinstance(model, DXModel):
+        save_dx(model, path)
+    elif isinstance(model, M3GNet):
+        save_mattersim(model, path)
+    else:
+        raise TypeError(f'got a {type(model).__name__}, wanted one of {", ".join(ARCHITECTURES.values())}')
 
 
 def save_dx(model: DXModel, path: Path | str) -> None:

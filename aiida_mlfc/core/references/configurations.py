@@ -38,6 +38,7 @@ FEWEST_TO_AVERAGE = 10
 SAME_CELL = 1e-3
 #: arrays that hold the forces where the standard name does not
 _FORCE_ARRAYS = ('forces', 'REF_forces', 'dft_forces')
+_ENERGY_KEYS = ('energy', 'REF_energy', 'dft_energy')
 
 
 def read_configurations(paths: Sequence[Path | str], settings: Settings | None = None) -> Iterator[Reference | Refusal]:
@@ -79,6 +80,7 @@ def held_back(reference: Reference, start: int = 1, step: int = 2) -> Reference:
         displacements=reference.sets.displacements[chosen],
         forces=reference.sets.forces[chosen],
         one_atom=None if reference.sets.one_atom is None else reference.sets.one_atom[chosen],
+        energies=None if reference.sets.energies is None else reference.sets.energies[chosen],
     )
     return refitted(reference, sets)
 
@@ -148,6 +150,12 @@ def _forces_of(atoms: Atoms, k: int) -> np.ndarray:
     raise ReferenceError(f'configuration {k + 1} has no forces, wanted an array {" or ".join(_FORCE_ARRAYS)}')
 
 
+def _energy_of(atoms: Atoms) -> float | None:
+    if atoms.calc is not None and 'energy' in atoms.calc.results:
+        return float(atoms.calc.results['energy'])
+    return next((float(atoms.info[name]) for name in _ENERGY_KEYS if name in atoms.info), None)
+
+
 def _sets(supercell: Atoms, configurations: list[Atoms]) -> ForceSets:
     """Displacements from the perfect supercell, and forces.
 
@@ -167,7 +175,10 @@ def _sets(supercell: Atoms, configurations: list[Atoms]) -> ForceSets:
         shift = (configuration.positions - supercell.positions) @ inverse
         displacements.append((shift - np.rint(shift)) @ lattice)
         forces.append(_forces_of(configuration, k))
-    return from_dataset({'displacements': np.array(displacements), 'forces': np.array(forces)}, len(supercell))
+    dataset = {'displacements': np.array(displacements), 'forces': np.array(forces)}
+    if None not in (energies := [_energy_of(atoms) for atoms in configurations]):
+        dataset['supercell_energies'] = np.array(energies)
+    return from_dataset(dataset, len(supercell))
 
 
 def _with_configurations(reference: Reference, path: Path, configurations: list[Atoms]) -> Reference:

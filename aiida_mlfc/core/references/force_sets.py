@@ -28,12 +28,14 @@ class ForceSets:
     :param forces: the same shape, eV/Å, without their sum over atoms.
     :param one_atom: index of the atom displaced in each configuration, shape ``(n_configs,)``; None if several are.
     :param drift: largest component of a summed force before it was taken off, eV/Å.
+    :param energies: of the configurations, shape ``(n_configs,)``, eV; None unless all are known.
     """
 
     displacements: np.ndarray
     forces: np.ndarray
     one_atom: np.ndarray | None
     drift: float
+    energies: np.ndarray | None = None
 
 
 def from_dataset(dataset: dict[str, Any] | None, n_super: int) -> ForceSets:
@@ -57,7 +59,21 @@ def from_dataset(dataset: dict[str, Any] | None, n_super: int) -> ForceSets:
             f'the forces of a configuration add up to {largest:.2g} eV/Å for each atom, wanted less than '
             f'{LARGEST_DRIFT}: are atoms missing, or is the order of columns another?'
         )
-    return ForceSets(displacements, forces - drift, one_atom, largest * n_super)
+    return ForceSets(displacements, forces - drift, one_atom, largest * n_super, _energies(dataset))
+
+
+def _energies(dataset: dict[str, Any]) -> np.ndarray | None:
+    """Energies of all configurations under phonopy's names, if they are there and finite numbers."""
+    if 'first_atoms' in dataset:
+        found = [entry.get('supercell_energy') for entry in dataset['first_atoms']]
+    else:
+        found = list(dataset.get('supercell_energies', ()))
+    if not found or any(energy is None for energy in found):
+        return None
+    energies = np.asarray(found, dtype=float)
+    if not np.isfinite(energies).all():
+        raise ReferenceError('an energy is not a finite number')
+    return energies
 
 
 def _one_by_one(entries: list[dict[str, Any]], n_super: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

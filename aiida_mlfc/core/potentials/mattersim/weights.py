@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from aiida_mlfc.core.checkpoint_header import CheckpointError, MissingCheckpointError, sha256_of
-from aiida_mlfc.core.mattersim_files import ARCHITECTURE, card, read_mattersim_header
+from aiida_mlfc.core.mattersim_files import ARCHITECTURE, CARD_KEY, card, read_mattersim_header
 from aiida_mlfc.core.potentials.mattersim.basis import MAX_L, MAX_N
 from aiida_mlfc.core.potentials.mattersim.model import M3GNet, M3GNetConfig
 
@@ -58,7 +58,11 @@ def load_mattersim(
     except CheckpointError as error:
         raise CheckpointError(f'path: {path}: {error}') from error
     model.metadata.update(
-        architecture=ARCHITECTURE, sha256=digest, **card(path.stem, checkpoint.get('description'))
+        {
+            **card(path.stem, checkpoint.get('description'), checkpoint.get(CARD_KEY)),
+            'architecture': ARCHITECTURE,
+            'sha256': digest,
+        }
     )
     return model.to(dtype=dtype, device=device)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
-from aiida_mlfc.core.potentials.training.loop import Material
+from aiida_mlfc.core.potentials.training.batches import Material
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.references import Reference
 

@@ -27,7 +27,12 @@ FLOORS = {'half': 0.5, 'full': 1.5}
 class HarmonicCell:
     """A folded cell ready to give labelled batches.
 
-    :param weights: how the residual of each kind of displacement is made dimensionless, see :meth:`draw`.
+    :param hessian: shape ``(3n, 3n)``, eV/Å².
+    :param root_masses: of each coordinate, shape ``(3n,)``, amu^1/2.
+    :param generators: for each kind of displacement, what makes it of white noise.
+    :param norms: how the residual of each kind of displacement is made dimensionless, see :meth:`draw`.
+    :param modes: M^-1/2 e of all modes but the translations, shape ``(3n - 3, 3n)``.
+    :param frequencies: of these, imaginary ones negative, THz.
     """
 
     graph: AtomGraph
@@ -35,6 +40,8 @@ class HarmonicCell:
     root_masses: np.ndarray
     generators: dict[str, np.ndarray]
     norms: dict[str, float]
+    modes: np.ndarray
+    frequencies: np.ndarray
 
     def draw(self, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A random displacement with its exact forces.
@@ -52,6 +59,23 @@ class HarmonicCell:
         factors = np.full_like(u, 1 / (self.norms[kind] * scale))
         if kind != 'white':
             factors = factors / self.root_masses
+        return self._labelled(u, factors)
+
+    def draw_column(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One coordinate displaced: a column of the Hessian; result as of :meth:`draw`."""
+        u = np.zeros(len(self.hessian))
+        u[rng.integers(len(u))] = DISPLACEMENT
+        return self._labelled(u, np.full_like(u, np.sqrt(len(u)) / (self.norms['white'] * DISPLACEMENT)))
+
+    def draw_mode(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A mode v = M^-1/2 e; factors make an error of its frequency relative to the rms frequency.
+
+        :return: v in amu^-1/2, -Φ v, factors in 1/THz; each of shape ``(n, 3)``.
+        """
+        u = self.modes[rng.integers(len(self.modes))]
+        return self._labelled(u, np.full_like(u, 1 / np.sqrt(np.mean(self.frequencies**2))))
+
+    def _labelled(self, u: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return u.reshape(-1, 3), -(self.hessian @ u).reshape(-1, 3), factors.reshape(-1, 3)
 
 
@@ -71,7 +95,9 @@ def _prepare(cell: FoldedCell, cutoff: float, species: tuple[int, ...]) -> Harmo
         generators[kind] = (modes * drawn) @ modes.T / root_masses[:, None]
         norms[kind] = float(np.sqrt(np.sum((values * drawn) ** 2) / (3 * n)))
     graph = build_graph(cell.atoms, cutoff + SKIN, species)
-    return HarmonicCell(graph, hessian, root_masses, generators, norms)
+    squares = eigenvalues[inner] * FREQUENCY_FACTOR_THZ**2
+    frequencies = np.sign(squares) * np.sqrt(np.abs(squares))
+    return HarmonicCell(graph, hessian, root_masses, generators, norms, (modes / root_masses[:, None]).T, frequencies)
 
 
 def harmonic_cells(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
@@ -16,9 +17,13 @@ def model_identity(model: EnergyModel) -> dict[str, Any]:
     config = getattr(model, 'config', None)
     return {
         'architecture': type(model).__name__,
-        'settings': {} if config is None else config.to_dict(),
+        'settings': {} if config is None else _plain(config),
         'weights': {name: list(value.shape) for name, value in model.state_dict().items()},
     }
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    return dict(config.to_dict() if hasattr(config, 'to_dict') else asdict(config))
 
 
 def digest_of(tensors: Sequence[Tensor], note: str = '') -> str:

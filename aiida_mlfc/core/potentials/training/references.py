@@ -6,7 +6,7 @@ import io
 import json
 import lzma
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Reference:
     :param forces: shape ``(n_configs, n_super, 3)``, eV/Å.
     :param born: phonopy's ``nac_params`` where the source has them.
     :param source: provenance: name, licence, repository, commit, sha256 of the source files.
+    :param energies: of the configurations, shape ``(n_configs,)``, eV; None where the source has none.
     """
 
     name: str
@@ -42,19 +43,16 @@ class Reference:
     forces: np.ndarray
     born: dict[str, Any] | None
     source: dict[str, Any]
+    energies: np.ndarray | None = None
 
     def part(self, start: int, step: int = 2) -> Reference:
         """Every ``step``-th configuration from ``start`` on: 0 is learned from, 1 is held back."""
-        chosen = slice(start, None, step)
-        return Reference(
-            self.name,
-            self.supercell,
-            self.primitive,
-            self.displacements[chosen],
-            self.forces[chosen],
-            self.born,
-            self.source,
-        )
+        return self.chosen(np.arange(start, len(self.forces), step))
+
+    def chosen(self, numbers: np.ndarray) -> Reference:
+        """The configurations of these numbers, from 0."""
+        energies = None if self.energies is None else self.energies[numbers]
+        return replace(self, displacements=self.displacements[numbers], forces=self.forces[numbers], energies=energies)
 
     def force_constants(self) -> np.ndarray:
         """Least-squares force constants with symmetry and sum rules imposed by symfc.

@@ -141,7 +141,7 @@ def test_learning_rate(material, tmp_path):
     trainer = Trainer(untrained(), [material], Recipe(n_steps=110, warm_up=10, learning_rate=1.0), tmp_path)
     expected = {0: 0.1, 9: 1.0, 10: 1.0, 60: 0.5, 110: 0.0}
     for step, rate in expected.items():
-        trainer.step = step
+        trainer.stages.at.step = step
         assert trainer.learning_rate() == pytest.approx(rate, abs=1e-12)
 
 

@@ -1,0 +1,50 @@
+"""What a training starts from: a fresh dx for the data, or the weights of a potential that there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+
+from aiida_mlfc.core.checkpoint_files import resolve
+from aiida_mlfc.core.checkpoint_header import sha256_of
+from aiida_mlfc.core.potentials.dx.model import DXModel
+from aiida_mlfc.core.potentials.interface import EnergyModel
+from aiida_mlfc.core.potentials.registry import DTYPES, load_potential
+from aiida_mlfc.core.potentials.training.defaults import default_config
+from aiida_mlfc.core.potentials.training.reference_energies import fitted_reference_energies
+from aiida_mlfc.core.potentials.training.references import Reference
+from aiida_mlfc.core.references.force_sets import ReferenceError
+from aiida_mlfc.exchange.training_options import TrainOptions
+
+
+def starting_model(
+    references: Sequence[Reference], options: TrainOptions, job_folder: Path
+) -> tuple[EnergyModel, dict[str, Any]]:
+    """The model before the first step, in the floating type of the training.
+
+    :param job_folder: where a file named by ``foundation_model`` lies.
+    :return: the model, and what the card says of its start: ``foundation model`` with name and sha256, or nothing.
+    :raises ReferenceError: if the potential to start from does not know an element of the data.
+    """
+    dtype = DTYPES[options.default_dtype]
+    torch.manual_seed(options.seed)
+    if options.foundation_model is None:
+        model = DXModel(default_config(references, **options.model_changes()))
+        energies = fitted_reference_energies(references, model.species) if options.E0s == 'average' else None
+        if energies is not None:
+            model.reference_energies.copy_(torch.as_tensor(energies))
+        return model.to(dtype).to(options.device), {}
+    beside = job_folder / options.foundation_model
+    path = beside if beside.is_file() else resolve(options.foundation_model)
+    found = load_potential(path, dtype, options.device)
+    unknown = sorted({int(z) for r in references for z in np.unique(r.primitive.numbers)} - set(found.species))
+    if unknown:
+        names = ', '.join(chemical_symbols[z] for z in unknown)
+        raise ReferenceError(f'{options.foundation_model} does not know {names}: leave them out, or start from nothing')
+    start = {'name': found.metadata.get('name', path.stem), 'sha256': sha256_of(path)}
+    return found.requires_grad_(True).train(), {'foundation model': start}
