@@ -24,12 +24,17 @@ def _or_none(ask: Callable[..., Any], atoms: Atoms, **keywords: Any) -> Any:
         return None
 
 
+def symmetry_dataset(atoms: Atoms, symprec: float = 1e-5) -> Any:
+    """spglib's dataset: operations, equivalent atoms, space group; None if it finds no symmetry."""
+    return _or_none(spglib.get_symmetry_dataset, atoms, symprec=symprec)
+
+
 def spacegroup(atoms: Atoms, symprec: float = 1e-5) -> str:
     """International symbol and number, ``Fm-3m (225)``.
 
     :raises StructureError: if spglib finds no space group.
     """
-    dataset = _or_none(spglib.get_symmetry_dataset, atoms, symprec=symprec)
+    dataset = symmetry_dataset(atoms, symprec)
     if dataset is None:
         raise StructureError(f'spglib finds no space group at symprec {symprec} Å: is the structure broken?')
     return f'{dataset.international} ({dataset.number})'
