@@ -129,9 +129,16 @@ def _computed(
     if method == 'autograd' and engine != 'rows' and model.neighbours_only:
         qspace = QSpace.of(setup, model)
     if qspace is not None and (engine == 'qspace' or qspace.cheaper(setup) == 'qspace'):
-        matrices = qspace.matrices(setup.phonon.primitive.masses, progress)
+        ends: list[int] = []
+
+        def batch_done(done: int, total: int) -> None:
+            ends.append(done)
+            if progress is not None:
+                progress(done, total)
+
+        matrices = qspace.matrices(setup.phonon.primitive.masses, batch_done)
         at_rest, n_products = -qspace.engine.gradient.cpu().numpy(), qspace.stars.n_products
-        measured = _measured(method, model, started) | {'engine': 'qspace'}
+        measured = _measured(method, model, started) | {'engine': 'qspace', 'n_batches': len(ends)}
         return from_dynamical_matrices(setup, matrices, at_rest, n_products, measured, nac_params), qspace
     if method != 'finite_difference':
         graph = build_graph(setup.supercell, model.cutoff, model.species, model.dtype, model.device)

@@ -100,6 +100,20 @@ def test_a_batch_is_never_larger_than_the_supercell(monkeypatch):
     assert qspace.batch_memory == 50.0
 
 
+def test_split_where_memory_is_short_and_said(monkeypatch):
+    atoms, matrix = CRYSTALS['wurtzite']
+
+    def computed():
+        return compute_force_constants(atoms, matrix, EmbeddedAtoms(), engine='qspace', truncation_qpoints=0)
+
+    plenty = computed()
+    monkeypatch.setattr('aiida_mlfc.core.potentials.derivatives.qspace.free_memory', lambda device: 100.0)
+    short = computed()
+    # one product at a time
+    assert short.quality.n_batches == short.quality.n_directions > plenty.quality.n_batches
+    np.testing.assert_allclose(short.array, plenty.array, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize(('change', 'message'), [
     ({'engine': 'magic'}, 'engine'),
     ({'method': 'magic'}, 'gauss_newton'),

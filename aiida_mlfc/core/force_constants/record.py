@@ -28,6 +28,7 @@ class Quality:
         started, where the system does not tell them apart.
     :param distance: step of finite differences, Å.
     :param engine: ``rows`` of the supercell's Hessian, or ``qspace``: its commensurate q-points in the primitive cell.
+    :param n_batches: into how many batches memory made the q-space engine split its products.
     :param truncation_error: largest difference between frequencies interpolated from these force constants and exact
         ones at q-points between those of the supercell, THz; None if it was not measured.
     :param truncation_mean_error: mean of the same, THz.
@@ -48,6 +49,7 @@ class Quality:
     peak_memory: float
     distance: float | None = None
     engine: Literal['rows', 'qspace'] | None = None
+    n_batches: int | None = None
     truncation_error: float | None = None
     truncation_mean_error: float | None = None
     truncation_qpoints: int | None = None
