@@ -12,8 +12,8 @@ from aiida_mlfc.core.phonons.following.children import energy_per_atom, known_as
 from aiida_mlfc.core.phonons.following.tree import TreeNode, judged
 from aiida_mlfc.core.structures.formula import reduced_formula
 
-#: meV/atom; a distortion that ends higher than its parent by more has not gone downhill
-NOT_HIGHER = 1e-3
+#: meV/atom; a distortion that ends lower than its parent by less has gained nothing that a relaxation can tell
+SMALLEST_GAIN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,9 @@ def grown(family: Family, distorted: Sequence[Relaxed], too_large: Mapping[int, 
         same = known_as(found, energy, others)
         if same is not None:
             dropped(one, 'fell back to its parent' if same == one.parent else f'is crystal {same}')
-        elif energy > parent.energy + NOT_HIGHER:
-            dropped(one, f'ends {energy - parent.energy:.3f} meV/atom above its parent, in {found.spacegroup}')
+        elif energy > parent.energy - SMALLEST_GAIN:
+            gain = parent.energy - energy
+            dropped(one, f'gains nothing: {gain:.4f} meV/atom, in {found.spacegroup}')
         else:
             number = len(nodes)
             cells[number] = found.atoms
