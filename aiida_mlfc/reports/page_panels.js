@@ -45,6 +45,7 @@ function keyNumbers(row, more) {
     ['Zero-point energy', isNumber(row.zero_point_energy) && `${fixed(3)(row.zero_point_energy)} kJ/mol`],
     ['Largest residual force', isNumber(row.max_residual_force) && `${scientific(1)(row.max_residual_force)} eV/Å`],
     ['Truncation error of the supercell', isNumber(row.truncation_error) && `${fixed(3)(row.truncation_error)} THz`],
+    ['Uncertainty of the frequencies', isNumber(row.uncertainty) && `${fixed(3)(row.uncertainty)} THz`],
     ['Acoustic sum residual', isNumber(row.acoustic_sum_residual) && `${scientific(1)(row.acoustic_sum_residual)} eV/Å²`],
     ['Supercell', row.supercell], ['q-mesh', more && more.mesh],
     [row.with_nac ? 'Frequencies at Γ, approached along the path (THz)' : 'Frequencies at Γ (THz)', more && more.gamma_frequencies.length <= 36 && more.gamma_frequencies.map(fixed(2)).join(', ')],

@@ -17,10 +17,12 @@ const COLUMNS = [
   { key: 'zero_point_energy', label: 'ZPE', unit: 'kJ/mol', number: true, show: fixed(2) },
   { key: 'max_residual_force', label: 'Force', unit: 'eV/Å', number: true, show: scientific(0) },
   { key: 'truncation_error', label: 'Cut off', unit: 'THz', number: true, show: fixed(3) },
+  { key: 'uncertainty', label: 'Unsure', unit: 'THz', number: true, show: fixed(3) },
   { key: 'supercell', label: 'Supercell', className: 'nowrap' },
   { key: 'with_nac', label: 'NAC', show: (value) => value === null ? '' : value ? 'yes' : 'no' },
   { key: 'seconds', label: 'Time', unit: 's', number: true, show: fixed(1) },
-];
+  // only potentials that hold an ensemble know how sure they are
+].filter((column) => column.key !== 'uncertainty' || rows.some((row) => isNumber(row.uncertainty)));
 const FIRST_UNKNOWN_OF_FAILED = 4;
 
 const collator = new Intl.Collator('en', { numeric: true });

@@ -20,7 +20,8 @@ class Row(TypedDict):
 
     Frequencies in THz, imaginary ones negative; energies in kJ per mole of primitive cells; forces in eV/Å;
     ``acoustic_sum_residual`` in eV/Å² before any correction; ``n_atoms`` of the cell that was given;
-    ``truncation_error`` of the supercell in THz, None where it was not measured.
+    ``truncation_error`` of the supercell in THz, None where it was not measured; ``uncertainty`` of the frequencies in
+    THz, None where the potential has no ensemble.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Row(TypedDict):
     max_residual_force: float | None
     acoustic_sum_residual: float | None
     truncation_error: float | None
+    uncertainty: float | None
     seconds: float | None
     with_nac: bool | None
     warnings: list[str]
@@ -99,7 +101,7 @@ def finished_row(
         'free_energy_300K': phonons.thermal.at(REFERENCE_TEMPERATURE)['free_energy'],
         'zero_point_energy': phonons.thermal.zero_point_energy,
         'max_residual_force': quality.max_residual_force, 'acoustic_sum_residual': quality.acoustic_sum_residual,
-        'truncation_error': quality.truncation_error,
+        'truncation_error': quality.truncation_error, 'uncertainty': quality.uncertainty,
         'seconds': quality.seconds if seconds is None else seconds,
         'with_nac': phonons.with_nac, 'warnings': phonons.warnings,
         'potential': potential, 'potential_sha256': potential_sha256,

@@ -75,6 +75,9 @@ def screen_table(rows: Sequence[Row]) -> Table:
     table.add_column('F(300 K)\nkJ/mol', justify='right', no_wrap=True)
     table.add_column('force\neV/Å', justify='right', no_wrap=True)
     table.add_column('cut off\nTHz', justify='right', no_wrap=True)
+    uncertain = any(row.get('uncertainty') is not None for row in rows)
+    if uncertain:
+        table.add_column('unsure\nTHz', justify='right', no_wrap=True)
     table.add_column('time\ns', justify='right', no_wrap=True)
     for row in rows:
         failed = row['status'] == 'failed'
@@ -91,6 +94,7 @@ def screen_table(rows: Sequence[Row]) -> Table:
             _number(row['free_energy_300K'], '.2f'),
             _number(row['max_residual_force'], '.0e'),
             _number(row['truncation_error'], '.2f'),
+            *([_number(row.get('uncertainty'), '.2f')] if uncertain else []),
             _number(row['seconds'], '.1f'),
         )
     return table

@@ -13,7 +13,7 @@ from aiida_mlfc.reports.rows import KEYS, describe_supercell, failed_row, rows_t
 
 PROMISED = (  # noqa: SIM905  (a list literal would be twenty lines)
     'name status error formula spacegroup n_atoms supercell_matrix min_frequency max_frequency verdicts noise_floor '
-    'free_energy_300K zero_point_energy max_residual_force acoustic_sum_residual truncation_error seconds '
+    'free_energy_300K zero_point_energy max_residual_force acoustic_sum_residual truncation_error uncertainty seconds '
     'with_nac warnings potential potential_sha256 structure_uuid force_constants_uuid'
 ).split()
 

@@ -55,3 +55,13 @@ def test_verdicts_in_short():
     assert summarise_verdicts({'zero': 'stable', 'mp_5cm-1': 'stable'}) == 'stable'
     mixed = {'zero': 'unstable', 'strict_0.05THz': 'unstable', 'mp_5cm-1': 'stable'}
     assert summarise_verdicts(mixed) == 'unstable at 0, -0.05 THz'
+
+
+def test_uncertainty_has_a_column_where_it_is_known(screen):
+    assert 'unsure' not in printed(screen[0])
+    rows = [dict(row) for row in screen[0]]
+    good = next(row for row in rows if row['status'] == 'ok')
+    good['uncertainty'] = 0.4321
+    text = printed(rows, width=200)
+    assert 'unsure' in text
+    assert '0.43' in text
