@@ -18,15 +18,22 @@ CELLS = 3
 
 
 def calibrated_ensemble(model: EnergyModel, splits: Sequence[Split], options: TrainOptions) -> dict[str, Any]:
-    """What is added to the card: the ensemble, or nothing where none is asked for or nothing is there to calibrate on.
+    """What is added to the card: the ensemble, or nothing where none is asked for.
 
-    Validated configurations are taken where there are any; else those held back, whose errors stand on the card.
+    Validated configurations are taken where there are any; else those held back, whose errors stand on the card. Where
+    no set has either, as force sets of one displacement each, what was learned is all there is: errors elsewhere are
+    larger, and the card says so.
 
     :param model: trained, in float64.
     """
     if not options.uncertainty_members:
         return {}
-    for name, parts in (('validation', [s.valid for s in splits]), ('held back', [s.held_back for s in splits])):
+    choices = (
+        ('validation', [s.valid for s in splits]),
+        ('held back', [s.held_back for s in splits]),
+        ('what was learned, a lower bound', [s.learned for s in splits]),
+    )
+    for name, parts in choices:
         references = [part for part in parts if part is not None]
         if not references:
             continue

@@ -108,7 +108,10 @@ def harmonic_cells(
     :param cutoff: of the model, Å.
     :param species: atomic numbers in the model's order.
     :param extra_qpoints: off the reference's mesh, where phonopy's interpolation gives the labels.
+    :raises ValueError: if the supercell holds one atom.
     """
+    if len(reference.supercell) == 1:
+        raise ValueError(f'{reference.name}: a supercell of one atom has no force constants to learn')
     primitive = reference.primitive
     matrix = np.rint(np.array(reference.supercell.cell) @ np.linalg.inv(np.array(primitive.cell)))
     spglib_cell = (np.array(primitive.cell), primitive.get_scaled_positions(), primitive.numbers)
@@ -119,4 +122,5 @@ def harmonic_cells(
     if extra_qpoints:
         phonon = interpolating_phonopy(reference, force_constants)
         folded += [interpolated_cell(phonon, np.asarray(q)) for q in extra_qpoints]
-    return [_prepare(cell, cutoff, species) for cell in folded]
+    # A cell of one atom, Γ of an element, moves as a whole: no force, nothing to learn.
+    return [_prepare(cell, cutoff, species) for cell in folded if len(cell.atoms) > 1]

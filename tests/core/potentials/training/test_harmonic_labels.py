@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from ase.build import bulk, make_supercell
 
 from aiida_mlfc.core.potentials.derivatives.rows import directional_responses
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT, SKIN, harmonic_cells
+from aiida_mlfc.core.potentials.training.references import Reference
 
 from ...small_systems import SPECIES, EmbeddedAtoms
 
@@ -59,3 +61,21 @@ def test_graphs_keep_their_neighbours_when_displaced(cells, reference):
     primitive = build_graph(reference.primitive, 4.4 + SKIN, SPECIES)
     assert cells[0].graph.n_edges == primitive.n_edges
     assert cells[0].graph.positions.dtype == primitive.positions.dtype
+
+
+def test_an_element_with_one_atom_in_its_cell():
+    """Copper: Γ of the primitive cell has neither force nor mode, and is no cell to learn from."""
+    copper = bulk('Cu', 'fcc', a=3.6)
+    supercell = make_supercell(copper, 2 * np.eye(3, dtype=int))
+    u = 0.01 * np.random.default_rng(0).standard_normal((3, len(supercell), 3))
+    bonds = supercell.get_all_distances(mic=True)
+    bonds = (bonds > 0.1) & (bonds < 2.6)
+    springs = np.diag(bonds.sum(axis=1)) - 1.0 * bonds
+    reference = Reference('Cu', supercell, copper, u, -np.einsum('ij,kja->kia', springs, u), None, {})
+    cells = harmonic_cells(reference, 4.0, (29,))
+    assert [cell.graph.n_atoms for cell in cells] == [2, 2]
+    for cell in cells:
+        for draw in (lambda rng: cell.draw('full', rng), cell.draw_column, cell.draw_mode):  # noqa: B023
+            assert all(np.isfinite(values).all() for values in draw(np.random.default_rng(1)))
+    with pytest.raises(ValueError, match='a supercell of one atom'):
+        harmonic_cells(Reference('Cu', copper, copper, u[:, :1], 0 * u[:, :1], None, {}), 4.0, (29,))
