@@ -59,42 +59,42 @@ def tree_figure(nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     at = places(nodes)
     by_number = {node['identifier']: node for node in nodes}
-    xs: list[float | None] = []
-    ys: list[float | None] = []
-    labels: list[dict[str, Any]] = []
+    parents = {0, *(node['parent'] for node in nodes)}
+    data: list[dict[str, Any]] = []
+    lines: dict[str, list[float | None]] = {'x': [], 'y': []}
+    middles: dict[str, list[Any]] = {'x': [], 'y': [], 'text': []}
     for node in nodes:
         if node['parent'] is None:
             continue
-        parent = by_number[node['parent']]
-        ends = [(at[n['identifier']], n['energy']) for n in (parent, node)]
-        xs += [ends[0][0], ends[1][0], None]
-        ys += [ends[0][1], ends[1][1], None]
-        via = node['via']
-        labels.append(
-            {
-                'x': (ends[0][0] + 2 * ends[1][0]) / 3,
-                'y': (ends[0][1] + 2 * ends[1][1]) / 3,
-                'text': f'{qpoint_text(via["qpoint"])} {via["direction"]}<br>{via["frequency"]:.2f} THz'.replace(
-                    '-', '−'
-                ),
-                'showarrow': False,
-                'font': {'size': 10},
-                'xanchor': 'left',
-                'xshift': 4,
-                'align': 'left',
-            }
-        )
-    data: list[dict[str, Any]] = [
+        parent, via = by_number[node['parent']], node['via']
+        x, y = zip(*[(at[n['identifier']], n['energy']) for n in (parent, node)], strict=True)
+        lines['x'] += [*x, None]
+        lines['y'] += [*y, None]
+        middles['x'].append((x[0] + 2 * x[1]) / 3)
+        middles['y'].append((y[0] + 2 * y[1]) / 3)
+        mode = f'{qpoint_text(via["qpoint"])} {via["direction"]}, {via["frequency"]:.2f} THz'.replace('-', '−')
+        middles['text'].append(f'{parent["identifier"]} → {node["identifier"]}: {mode}, {via["amplitude"]:.2f} Å')
+    data.append(
         {
             'type': 'scatter',
             'mode': 'lines',
-            'x': xs,
-            'y': ys,
+            **lines,
             'line': {'color': NEUTRAL, 'width': 1},
             'hoverinfo': 'skip',
             'showlegend': False,
         }
-    ]
+    )
+    # what a line stands for is told by a dot on it; written out, the lines would not be seen
+    data.append(
+        {
+            'type': 'scatter',
+            'mode': 'markers',
+            **middles,
+            'marker': {'color': NEUTRAL, 'size': 5},
+            'hovertemplate': '%{text}<extra></extra>',
+            'showlegend': False,
+        }
+    )
     for verdict, (colour, symbol) in VERDICTS.items():
         chosen = [node for node in nodes if node['verdict'] == verdict]
         if chosen:
@@ -106,7 +106,8 @@ def tree_figure(nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                     'x': [at[n['identifier']] for n in chosen],
                     'y': [n['energy'] for n in chosen],
                     'text': [f'{n["identifier"]} {n["spacegroup"].split(" ")[0]}' for n in chosen],
-                    'textposition': 'top center',
+                    'textposition': ['top center' if n['identifier'] in parents else 'bottom center' for n in chosen],
+                    'textfont': {'size': 11},
                     'hovertemplate': '%{text}<br>%{y:.3f} meV/atom<extra>' + verdict + '</extra>',
                     'marker': {'color': colour, 'symbol': symbol, 'size': 12, 'line': {'width': 2}},
                     'cliponaxis': False,
@@ -115,9 +116,9 @@ def tree_figure(nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     width = max(at.values(), default=0.0)
     layout = {
         'xaxis': {'visible': False, 'range': [-0.6, width + 0.8]},
-        'yaxis': {'title': {'text': 'energy above the root (meV/atom)'}, 'zeroline': False},
+        'yaxis': {'title': {'text': 'energy relative to the root (meV/atom)'}, 'zeroline': False},
         'margin': {'l': 70, 'r': 20, 't': 30, 'b': 20},
         'legend': {'orientation': 'h', 'y': 1.08},
-        'annotations': labels,
+        'hovermode': 'closest',
     }
     return {'data': data, 'layout': layout}

@@ -35,17 +35,18 @@ byId('summary').append(`${nodes.length} crystals. ${said[outcome.state]}: ${name
   + (outcome.stable !== null && outcome.stable !== outcome.lowest ? ` The lowest stable one: ${named(outcome.stable)}.` : ''));
 
 fill(byId('crystals'),
-  [['', null], ['from', null], ['space group', null], ['atoms', ''], ['energy', 'meV/atom'], ['volume', 'Å³/atom'], ['mode', null], ['direction', null],
-    ['frequency', 'THz'], ['amplitude', 'Å'], ['gain', 'meV/atom'], ['lowest', 'THz'], ['mesh, path', 'THz'], ['verdict', null], ['', null]],
-  nodes.map((n) => [[String(n.identifier), ''], [n.parent === null ? '' : String(n.parent), ''], [n.spacegroup, ''], [String(n.n_atoms), 'number'],
-    [number(n.energy, 3), 'number'], [number(n.volume, 3), 'number'], [n.via ? n.via.qpoint : '', ''], [n.via ? n.via.direction : '', ''],
+  [['', null], ['from', null], ['space group', null], ['verdict', null], ['atoms', ''], ['energy', 'meV/atom'], ['volume', 'Å³/atom'], ['mode', null], ['direction', null],
+    ['frequency', 'THz'], ['amplitude', 'Å'], ['gain', 'meV/atom'], ['lowest', 'THz'], ['mesh, path', 'THz'], ['', null]],
+  nodes.map((n) => [[String(n.identifier), ''], [n.parent === null ? '' : String(n.parent), ''], [n.spacegroup, 'nowrap'],
+    [n.verdict, `nowrap ${CLASSES[n.verdict] || 'mixed'}`], [String(n.n_atoms), 'number'],
+    [number(n.energy, 3), 'number'], [number(n.volume, 3), 'number'], [n.via ? n.via.qpoint : '', 'nowrap'], [n.via ? n.via.direction : '', 'nowrap'],
     [n.via ? number(n.via.frequency, 3) : '', 'number'], [n.via ? number(n.via.amplitude, 3) : '', 'number'], [n.via ? number(n.via.gain, 3) : '', 'number'],
-    [number(n.lowest_frequency, 3), 'number'], [number(n.confirmed_frequency, 3), 'number'], [n.verdict, CLASSES[n.verdict] || 'mixed'], [n.reason, 'quiet']]));
+    [number(n.lowest_frequency, 3), 'number'], [number(n.confirmed_frequency, 3), 'number'], [n.reason, 'quiet']]));
 
 const lost = nodes.flatMap((n) => n.dropped.map((d) => ({ ...d, from: n.identifier })));
 byId('dropped-section').hidden = !lost.length;
 fill(byId('dropped'), [['from', null], ['mode', null], ['frequency', 'THz'], ['direction', null], ['amplitude', 'Å'], ['displaced to', null], ['what became of it', null]],
-  lost.map((d) => [[String(d.from), ''], [d.qpoint, ''], [number(d.frequency, 3), 'number'], [d.direction, ''], [number(d.amplitude, 3), 'number'], [d.spacegroup, ''], [d.reason, '']]));
+  lost.map((d) => [[String(d.from), ''], [d.qpoint, 'nowrap'], [number(d.frequency, 3), 'number'], [d.direction, 'nowrap'], [number(d.amplitude, 3), 'number'], [d.spacegroup, 'nowrap'], [d.reason, '']]));
 
 const axis = { ticks: 'outside', showline: true, gridcolor: '#e3e7ec' };
 const layout = { ...overview.figure.layout, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font: { family: 'inherit', size: 13 } };

@@ -108,7 +108,8 @@ def test_figure(tree):
     assert at == {3: 0.0, 1: 0.0, 2: 1.0, 0: 0.5}
     found = tree_figure(tree['nodes'])
     assert {trace.get('name') for trace in found['data']} == {None, 'unstable', 'budget', 'stable'}
-    lines = found['data'][0]
+    lines, dots = found['data'][:2]
+    assert dots['text'][2] == '1 → 3: Γ [1 1], −1.10 THz, 0.21 Å'
     assert lines['y'] == [0.0, -5.5, None, 0.0, -4.5, None, -5.5, -6.0, None]
     assert [qpoint_text(q) for q in ([0, 0, 0], [0.5, 0.25, 0], [1 / 3, 0, 0])] == ['Γ', '½ ¼ 0', '0.333 0 0']
 
@@ -128,5 +129,5 @@ def test_page_in_browser(tree, tmp_path, driver):  # noqa: F811
     assert '4 crystals. The lowest crystal found is stable: crystal 3, Ima2 (46)' in texts(driver, '#summary')[0]
     assert len(all_of(driver, '#crystals tbody tr')) == 4
     assert HOSTILE in texts(driver, '#dropped tbody tr')[0]
-    assert len(all_of(driver, '#tree .scatterlayer .trace')) == 4
+    assert len(all_of(driver, '#tree .scatterlayer .trace')) == 5
     assert [entry for entry in driver.get_log('browser') if entry['level'] == 'SEVERE'] == []
