@@ -1,0 +1,69 @@
+"""Which crystals a reference is computed for next: those that the potential is not sure of, and the unstable ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ActiveLearning:
+    """When to ask for a reference, and when to stop.
+
+    :param uncertainty: a crystal whose frequencies spread by more is asked about, THz.
+    :param unstable_below: a crystal with a mode below this is asked about, THz.
+    :param per_round: references in one round, at most.
+    :param max_references: references in all rounds, at most: the budget.
+    :param max_rounds: rounds of reference, training and screen, at most.
+    """
+
+    uncertainty: float = 0.2
+    unstable_below: float = -0.05
+    per_round: int = 4
+    max_references: int = 16
+    max_rounds: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ('per_round', 'max_references', 'max_rounds'):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f'{name}: got {getattr(self, name)!r}, wanted a whole number above 0')
+        if self.uncertainty <= 0:
+            raise ValueError(f'uncertainty: got {self.uncertainty} THz, wanted a positive one')
+
+
+def why(row: Mapping[str, Any], rule: ActiveLearning) -> str | None:
+    """Why a crystal should be asked about; None if the potential may be believed.
+
+    :param row: of the screen's table.
+    """
+    if row['status'] != 'ok':
+        return f'no phonons: {row["error"]}'
+    spread = row.get('uncertainty')
+    if spread is not None and spread > rule.uncertainty:
+        return f'uncertain by {spread:.2f} THz'
+    if row['min_frequency'] < rule.unstable_below:
+        return f'lowest mode at {row["min_frequency"]:.2f} THz'
+    return None
+
+
+def choose(
+    rows: Mapping[str, Mapping[str, Any]], referenced: Collection[str], rule: ActiveLearning
+) -> list[tuple[str, str]]:
+    """Keys and reasons, what is least known first: nothing computed, then by uncertainty, then by the lowest mode.
+
+    :param rows: of the screen's table, by key.
+    :param referenced: keys of which a reference was computed or tried.
+    :return: at most ``per_round``, and as many as the budget has left.
+    """
+    asked = [(key, reason) for key, row in rows.items() if key not in referenced and (reason := why(row, rule))]
+
+    def order(item: tuple[str, str]) -> tuple[int, float]:
+        row = rows[item[0]]
+        if row['status'] != 'ok':
+            return 0, 0.0
+        spread = row.get('uncertainty') or 0.0
+        return (1, -spread) if spread > rule.uncertainty else (2, row['min_frequency'])
+
+    left = rule.max_references - len(referenced)
+    return sorted(asked, key=order)[: max(0, min(rule.per_round, left))]
