@@ -15,7 +15,9 @@ import numpy as np
 import yaml
 from ase import Atoms
 
+from aiida_mlfc.exchange import bounded_yaml, limits
 from aiida_mlfc.exchange.arrays import read_arrays, write_arrays
+from aiida_mlfc.exchange.limits import check_file
 from aiida_mlfc.exchange.names import INPUTS, JOB_FILE, SCHEMA_VERSION, TASKS, TASKS_WITHOUT_POTENTIAL, check_key
 
 
@@ -31,6 +33,8 @@ class Job:
     :param options: of the task, see ``runner``.
     :param structures: names by key; names are free text for people, keys are file names.
     :param potential: file name of the checkpoint in the job folder, or None where the task needs none.
+    :param execution: how it is run, which no result depends on: ``workers``, a number or ``auto``; ``again``, keys
+        whose results are not to be believed.
     """
 
     task: str
@@ -38,6 +42,7 @@ class Job:
     structures: dict[str, str]
     potential: str | None = None
     schema_version: int = field(default=SCHEMA_VERSION)
+    execution: dict[str, Any] = field(default_factory=dict)
 
 
 def structure_arrays(atoms: Atoms) -> dict[str, np.ndarray]:
@@ -80,7 +85,9 @@ def write_job(folder: Path | str, job: Job, inputs: dict[str, dict[str, Any]]) -
         'options': job.options,
         'structures': {k: {'name': n} for k, n in job.structures.items()},
     }
-    (folder / JOB_FILE).write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding='utf-8')
+    if job.execution:
+        content['execution'] = job.execution
+    (folder / JOB_FILE).write_text(bounded_yaml.dumps(content), encoding='utf-8')
 
 
 def read_job(folder: Path | str) -> Job:
@@ -92,7 +99,8 @@ def read_job(folder: Path | str) -> Job:
     if not path.is_file():
         raise JobFileError(f'there is no {JOB_FILE} in {folder}')
     try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        text = check_file(path, limits.LARGEST_JOB_FILE).read_text(encoding='utf-8')
+        content = bounded_yaml.loads(text, limits.DEEPEST_JOB_FILE)
         if not isinstance(content, dict):
             raise JobFileError(f'{JOB_FILE} holds no mapping')
         if content.get('schema_version') != SCHEMA_VERSION:
@@ -106,14 +114,47 @@ def read_job(folder: Path | str) -> Job:
             raise JobFileError(f'{JOB_FILE}: potential is {potential!r}, wanted the name of a file in the job folder')
         if potential is None and content['task'] not in TASKS_WITHOUT_POTENTIAL:
             raise JobFileError(f'{JOB_FILE} names no potential, and task {content["task"]} needs one')
-        structures = {check_key(key): str(entry['name']) for key, entry in content['structures'].items()}
-        if not structures:
-            raise JobFileError(f'{JOB_FILE} names no structure')
-        return Job(content['task'], dict(content.get('options') or {}), structures, potential)
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
+        structures = _structures(content['structures'])
+        options, execution = dict(content.get('options') or {}), dict(content.get('execution') or {})
+        if len(json.dumps(options)) > limits.LONGEST_OPTIONS:
+            raise JobFileError(f'{JOB_FILE}: options are longer than {limits.LONGEST_OPTIONS} characters')
+        if unknown := set(execution) - {'workers', 'again'}:
+            raise JobFileError(f'{JOB_FILE}: execution has {sorted(map(str, unknown))[:3]}, wanted workers or again')
+        check_workers(execution.get('workers'))
+        if not set(execution.get('again', [])) <= set(structures):
+            raise JobFileError(f'{JOB_FILE}: again holds keys that are none of the job')
+        return Job(content['task'], options, structures, potential, execution=execution)
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, OSError, RecursionError) as error:
         if isinstance(error, JobFileError):
             raise
         raise JobFileError(f'{JOB_FILE} is broken: {error}') from error
+
+
+def _structures(content: dict[str, Any]) -> dict[str, str]:
+    """Names by key."""
+    if not content:
+        raise JobFileError(f'{JOB_FILE} names no structure')
+    if len(content) > limits.MOST_STRUCTURES:
+        raise JobFileError(f'{JOB_FILE} names {len(content)} structures, wanted at most {limits.MOST_STRUCTURES}')
+    names = {check_key(key): str(entry['name']) for key, entry in content.items()}
+    for key, name in names.items():
+        if len(name) > limits.LONGEST_NAME:
+            raise JobFileError(f'name of {key}: got {len(name)} characters, wanted at most {limits.LONGEST_NAME}')
+    return names
+
+
+def check_workers(workers: int | str | None) -> int | str | None:
+    """A number of workers above zero, ``auto``, or None.
+
+    :raises JobFileError: for anything else.
+    """
+    if workers is None or workers == 'auto':
+        return workers
+    if isinstance(workers, (int, str)) and not isinstance(workers, bool):
+        text = str(workers)
+        if text.isascii() and text.isdigit() and 1 <= len(text) <= 4 and int(text) > 0:
+            return int(text)
+    raise JobFileError(f'workers: got {workers!r}, wanted a number from 1 to 9999, or auto')
 
 
 def read_input(folder: Path | str, key: str) -> dict[str, Any]:
@@ -123,7 +164,7 @@ def read_input(folder: Path | str, key: str) -> dict[str, Any]:
     """
     path = Path(folder) / INPUTS / f'{check_key(key)}.hdf5'
     try:
-        return read_arrays(path)
+        return read_arrays(check_file(path, limits.LARGEST_ARRAYS))
     except OSError as error:
         raise JobFileError(f'input of {key} cannot be read: {error}') from error
 
@@ -133,5 +174,6 @@ def fingerprint(folder: Path | str, job: Job, key: str, potential_sha256: str | 
     digest = hashlib.sha256(
         json.dumps([job.schema_version, job.task, job.options, potential_sha256], sort_keys=True).encode()
     )
-    digest.update((Path(folder) / INPUTS / f'{check_key(key)}.hdf5').read_bytes())
+    path = Path(folder) / INPUTS / f'{check_key(key)}.hdf5'
+    digest.update(check_file(path, limits.LARGEST_ARRAYS).read_bytes())
     return digest.hexdigest()

@@ -8,6 +8,8 @@ SCHEMA_VERSION = 1
 JOB_FILE = 'job.yaml'
 INPUTS = 'inputs'
 RESULTS = 'results'
+#: in the results folder, marks of what is in progress
+RUNNING = '.running'
 SUMMARY_FILE = 'results.json'
 POTENTIAL_FILE = 'potential.safetensors'
 #: by architecture, where the file has another format

@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from aiida_mlfc.core import bounded_json
-from aiida_mlfc.exchange.names import RESULT_FILE, RESULTS, SCHEMA_VERSION, SUMMARY_FILE, check_key
+from aiida_mlfc.exchange import limits
+from aiida_mlfc.exchange.limits import check_file
+from aiida_mlfc.exchange.names import RESULT_FILE, RESULTS, RUNNING, SCHEMA_VERSION, SUMMARY_FILE, check_key
+
+#: of one result; there are four at most
+MOST_FILES = 20
 
 
 class ResultError(ValueError):
@@ -32,6 +37,30 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def check_results(folder: Path | str) -> None:
+    """Refuse a results folder that would have results written elsewhere.
+
+    :raises ResultError: if it, or the folder of marks in it, is a link.
+    """
+    results = Path(folder) / RESULTS
+    for path in (results, results / RUNNING):
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise ResultError(f'{path.relative_to(folder)} is a link or a file, wanted a folder of its own')
+
+
+def remove_marks(folder: Path | str) -> None:
+    """Remove the marks of structures in progress, when none is any more."""
+    shutil.rmtree(Path(folder) / RESULTS / RUNNING, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    """A folder with all that is in it, a file, or a link but not what it leads to."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
@@ -52,13 +81,12 @@ def write_result(
     """
     results = Path(folder) / RESULTS
     final, partial = results / check_key(key), results / f'.{key}.partial'
-    shutil.rmtree(partial, ignore_errors=True)
+    _remove(partial)
     partial.mkdir(parents=True)
     if write_files is not None:
         write_files(partial)
     _write_json(partial / RESULT_FILE, {'schema_version': SCHEMA_VERSION, 'key': key, **content})
-    if final.exists():
-        shutil.rmtree(final)
+    _remove(final)
     os.replace(partial, final)
 
 
@@ -69,10 +97,13 @@ def read_result(folder: Path | str, key: str) -> dict[str, Any]:
     """
     path = Path(folder) / RESULTS / check_key(key) / RESULT_FILE
     try:
-        content = bounded_json.loads(path.read_text())
+        content = bounded_json.loads(check_file(path, limits.LARGEST_JSON, Path(folder)).read_text())
+        for k, file in enumerate(path.parent.iterdir()):
+            if file.is_symlink() or k > MOST_FILES:
+                raise OSError(f'{file.name} is a symbolic link, or one of more than {MOST_FILES} files')
     except FileNotFoundError as error:
         raise ResultError(f'no result for {key}') from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ResultError(f'the result of {key} cannot be read: {error}') from error
     if not isinstance(content, dict) or content.get('key') != key or content.get('status') not in ('ok', 'failed'):
         raise ResultError(f'the result of {key} is not a result of this package')

@@ -23,6 +23,9 @@ from aiida_mlfc.runner.displace import run_displace
 from aiida_mlfc.runner.options import EvaluateOptions, ForceConstantsOptions, PhononOptions, RelaxOptions, TrainOptions
 from aiida_mlfc.runner.outcome import Outcome
 
+#: atoms, where the matrix is given; ``max_atoms`` is for those that are found
+LARGEST_SUPERCELL = 50_000
+
 
 def run_evaluate(
     keys: Iterable[str], read: Callable[[str], dict[str, Any]], options: EvaluateOptions, model: Any
@@ -44,7 +47,8 @@ def run_train(
 
 def run_relax(inputs: dict[str, Any], options: RelaxOptions, model: Any) -> Outcome:
     """Relax one crystal; the relaxed structure goes into ``arrays.hdf5``."""
-    from aiida_mlfc.core.potentials.relaxation.relax import relax
+    from aiida_mlfc.core.potentials.relaxation.relax import largest_displacement, relax
+    from aiida_mlfc.core.potentials.validity import check_displacement
 
     atoms = structure_from_arrays(inputs['structure'])
     check_cell(atoms)
@@ -58,12 +62,17 @@ def run_relax(inputs: dict[str, Any], options: RelaxOptions, model: Any) -> Outc
         options.symprec,
         options.optimizer,
     )
+    moved = found.max_displacement
+    if 'origin' in inputs:
+        # A relaxation that was continued: what the potential was trained on counts from where the first one began.
+        moved = largest_displacement(structure_from_arrays(inputs['origin']), found.atoms)
+        check_displacement(moved, model.metadata, 'an atom moved during all relaxations')
     data = {
         'energy': found.energy,
         'max_force': found.max_force,
         'stress': found.stress,
         'n_steps': found.n_steps,
-        'max_displacement': found.max_displacement,
+        'max_displacement': moved,
         'volume_change': found.volume_change,
         'spacegroup_before': found.spacegroup_before,
         'spacegroup_after': found.spacegroup_after,
@@ -86,6 +95,8 @@ def run_force_constants(inputs: dict[str, Any], options: ForceConstantsOptions, 
     matrix = options.supercell_matrix
     if matrix is None:
         matrix = supercell_for_length(atoms, options.supercell_length, options.max_atoms)
+    elif not isinstance(matrix, str):
+        _check_supercell(matrix, len(atoms))
     found = compute_force_constants(
         atoms,
         matrix,
@@ -125,6 +136,19 @@ def run_force_constants(inputs: dict[str, Any], options: ForceConstantsOptions, 
         write_arrays(folder / ARRAYS_FILE, {'structure': structure_arrays(found.unitcell)})
 
     return data, write_files
+
+
+def _check_supercell(matrix: Any, n_atoms: int) -> None:
+    """Refuse what a slip of the pen asks for, before anything is made of it.
+
+    :raises ValueError: for more than :data:`LARGEST_SUPERCELL` atoms, or no matrix.
+    """
+    array = np.asarray(matrix, dtype=float)
+    if array.shape not in ((3,), (3, 3)) or not np.isfinite(array).all():
+        raise ValueError(f"supercell_matrix: got shape {array.shape}, wanted three integers, a 3x3 matrix, or 'auto'")
+    n = n_atoms * abs(np.linalg.det(np.diag(array) if array.ndim == 1 else array))
+    if n > LARGEST_SUPERCELL:
+        raise ValueError(f'supercell_matrix: got {n:.3g} atoms, wanted at most {LARGEST_SUPERCELL}')
 
 
 def run_phonons(inputs: dict[str, Any], options: PhononOptions, model: Any) -> Outcome:

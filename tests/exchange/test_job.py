@@ -69,7 +69,7 @@ def test_good_keys(key):
         ({'structures': {'../a': {'name': 'x'}}}, "got '../a'"),
         ({'structures': {'a': {}}}, 'is broken'),
         ({'structures': ['a']}, 'is broken'),
-        ({'structures': None}, 'is broken'),
+        ({'structures': None}, 'names no structure'),
         ({'options': 'fast'}, 'is broken'),
     ],
     ids=str,

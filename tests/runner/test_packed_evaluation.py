@@ -14,7 +14,7 @@ from aiida_mlfc.exchange.arrays import read_arrays
 from aiida_mlfc.exchange.job import structure_arrays
 from aiida_mlfc.exchange.results import read_result
 from aiida_mlfc.runner import packed_evaluation
-from aiida_mlfc.runner import run as runner
+from aiida_mlfc.runner import work as runner
 from aiida_mlfc.runner.packed_evaluation import EdgeBudget, evaluate_packed
 from aiida_mlfc.runner.run import run_job
 

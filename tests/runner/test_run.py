@@ -17,8 +17,9 @@ import pytest
 import yaml
 from ase.build import bulk
 
+from aiida_mlfc.core.checkpoint_header import sha256_of
+from aiida_mlfc.exchange.job import fingerprint, read_job
 from aiida_mlfc.exchange.results import read_result
-from aiida_mlfc.runner import run as runner
 from aiida_mlfc.runner.force_constants import compute_force_constants
 from aiida_mlfc.runner.run import run_job
 
@@ -280,7 +281,7 @@ def test_killed_between_files(tmp_path, make_job, crystals, monkeypatch):
     monkeypatch.setattr('aiida_mlfc.exchange.results.os.replace', lambda *names: sys.exit(137))
     with pytest.raises(SystemExit):
         run_job(folder)
-    assert [p.name for p in (folder / 'results').iterdir()] == ['.Si.partial']
+    assert sorted(p.name for p in (folder / 'results').iterdir()) == ['.Si.partial', '.running']
     monkeypatch.undo()
     assert run_job(folder) == 0
     assert sorted(p.name for p in (folder / 'results').iterdir()) == ['NaCl', 'Si']
@@ -294,9 +295,7 @@ def test_full_disk(tmp_path, make_job, silicon, rocksalt, limit):
 
     first = {
         'status': 'ok',
-        'fingerprint': runner.fingerprint(
-            folder, runner.read_job(folder), 'first', runner.sha256_of(folder / 'potential.safetensors')
-        ),
+        'fingerprint': fingerprint(folder, read_job(folder), 'first', sha256_of(folder / 'potential.safetensors')),
     }
     write_result(folder, 'first', first)
     before = stamps(folder)

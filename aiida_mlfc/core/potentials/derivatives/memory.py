@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,13 +17,34 @@ _CONTAINER_FILES = (
     ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes'),
 )
 
+#: of what is free, the part that this process may count on; others on the same machine have theirs
+_share = 1.0
+
+
+@contextmanager
+def memory_share(share: float) -> Iterator[None]:
+    """Count on a part of the free memory only: batches shrink, and supercells' graphs give way to the q-space engine.
+
+    :param share: between 0 (every batch holds one product or one crystal) and 1.
+    """
+    global _share
+    before, _share = _share, share
+    try:
+        yield
+    finally:
+        _share = before
+
 
 def free_memory(device: torch.device, root: Path = Path('/')) -> float:
     """Memory that can still be had, bytes: what the system has free, or less where a container or a job has a limit.
 
     :param root: of the file system; tests have their own.
-    :return: infinity where the system does not say.
+    :return: infinity where the system does not say; within :func:`memory_share` its part of it.
     """
+    return _share * _free_memory(device, root) if _share else 0.0
+
+
+def _free_memory(device: torch.device, root: Path) -> float:
     if device.type == 'cuda':
         return float(torch.cuda.mem_get_info(device)[0])
     meminfo = root / 'proc' / 'meminfo'

@@ -9,7 +9,14 @@ from ase import Atoms
 
 
 class NotConvergedError(RuntimeError):
-    """The optimiser stopped before forces and stress were small enough."""
+    """The optimiser stopped before forces and stress were small enough.
+
+    :param atoms: where it stopped, if there is any use in going on from there.
+    """
+
+    def __init__(self, message: str, atoms: Atoms | None = None) -> None:
+        super().__init__(message)
+        self.atoms = atoms
 
 
 @dataclass(frozen=True)
@@ -54,4 +61,4 @@ class Goal:
         message = f'after {n_steps} steps the largest force is {state.max_force:.2e} eV/Å (wanted {self.fmax:.0e})'
         if self.smax is not None:
             message += f' and stress {np.abs(state.stress).max():.2e} GPa (wanted {self.smax:.0e})'
-        raise NotConvergedError(message)
+        raise NotConvergedError(message, state.atoms)

@@ -160,7 +160,7 @@ class _Job:
 
     def watch(self, atoms: Atoms) -> None:
         """Refuse what the potential cannot know."""
-        moved = _displacement(self.structure, atoms)
+        moved = largest_displacement(self.structure, atoms)
         if not math.isfinite(moved):
             raise NotConvergedError('the relaxation ran away: positions are no longer finite')
         check_displacement(moved, self.potential.metadata, 'an atom moved during relaxation')
@@ -192,7 +192,7 @@ class _Job:
             state.max_force,
             state.stress,
             n_steps,
-            _displacement(self.structure, state.atoms),
+            largest_displacement(self.structure, state.atoms),
             state.atoms.get_volume() / self.structure.get_volume() - 1,
             self.before,
             spacegroup(state.atoms, self.symprec),
@@ -203,7 +203,7 @@ class _Job:
         )
 
 
-def _displacement(before: Atoms, after: Atoms) -> float:
+def largest_displacement(before: Atoms, after: Atoms) -> float:
     """Largest distance an atom moved relative to the others, strain taken out, Å."""
     scaled = after.get_scaled_positions(wrap=False) - before.get_scaled_positions(wrap=False)
     scaled -= np.rint(scaled)
