@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.io import read
-from ase.io.cif import parse_cif
+from ase.io.cif import CIFBlock, parse_cif
 
 from aiida_mlfc.core.structures.checks import StructureError, check_structure
 
@@ -19,6 +20,16 @@ SUFFIXES = ('.cif', '.vasp', '.poscar', '.extxyz', '.xyz')
 _PREFIXES = ('POSCAR', 'CONTCAR')
 #: bytes; a structure file is text of some kB
 LARGEST_FILE = 50_000_000
+#: structures in one file
+MOST_STRUCTURES = 100_000
+#: in one structure; phonons of more are out of reach
+MOST_ATOMS = 10_000
+#: numbers of one atom in extended XYZ
+MOST_COLUMNS = 1000
+#: bytes of a CIF, whose reader takes 10 µs for each
+LARGEST_CIF = 5_000_000
+#: sites that a CIF lists, times the operations of its space group: ASE compares each image with all before
+MOST_IMAGES = 50_000
 #: a Born-charge file stands beside the structure it belongs to, with this suffix
 BORN_SUFFIX = '.BORN'
 
@@ -80,6 +91,7 @@ def read_crystals(paths: Sequence[Path | str]) -> Iterator[Crystal]:
         for k, atoms in enumerate(frames):
             label = name if len(frames) == 1 else f'{name}#{k}'
             try:
+                _check_size(len(atoms))
                 check_structure(atoms)
             except StructureError as error:
                 yield Crystal(label, path, None, str(error))
@@ -89,18 +101,26 @@ def read_crystals(paths: Sequence[Path | str]) -> Iterator[Crystal]:
 
 
 def _one_line(error: Exception) -> str:
-    text = ' '.join(str(error).split()) or type(error).__name__
+    text = ' '.join(str(error).split()) or f'the reader gave up with {type(error).__name__}'
+    if isinstance(error, KeyError):
+        text = f'nothing is called {text}'
     return text if len(text) < 300 else text[:300] + '...'
 
 
 def _read_file(path: Path) -> list[Atoms]:
-    if path.stat().st_size > LARGEST_FILE:
-        raise StructureError(f'the file has {path.stat().st_size} bytes, wanted at most {LARGEST_FILE}')
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise StructureError('is no regular file, wanted one with a structure in it')
+    largest = LARGEST_CIF if path.suffix.lower() == '.cif' else LARGEST_FILE
+    if found.st_size > largest:
+        raise StructureError(f'the file has {found.st_size} bytes, wanted at most {largest}')
     if path.suffix.lower() != '.cif':
         _check_counts(path)
     with warnings.catch_warnings():
         # Readers warn about what is checked below, or raise.
         warnings.simplefilter('ignore')
+        # Here a reader leaves a line out that it cannot make sense of: an atom less.
+        warnings.filterwarnings('error', 'Wrong number')
         if path.suffix.lower() == '.cif':
             return _read_cif(path)
         if path.suffix.lower() in ('.extxyz', '.xyz'):
@@ -112,11 +132,17 @@ def _read_file(path: Path) -> list[Atoms]:
     return frames
 
 
+def _check_size(n_atoms: int) -> None:
+    if n_atoms > MOST_ATOMS:
+        raise StructureError(f'the structure has {n_atoms} atoms, wanted at most {MOST_ATOMS}')
+
+
 def _check_counts(path: Path) -> None:
     """Refuse a file that announces more atoms than it has lines: readers would loop over them, for hours if need be."""
     lines = path.read_bytes().splitlines()
     if path.suffix.lower() in ('.extxyz', '.xyz'):
         counts = [line for line in lines if len(line.split()) == 1]
+        _check_columns(lines)
     else:
         counts = lines[5:7]
     for line in counts:
@@ -125,6 +151,17 @@ def _check_counts(path: Path) -> None:
             raise StructureError(
                 f'the file announces {sum(map(int, words))} atoms in {len(lines)} lines: is it truncated?'
             )
+    if len(counts) > MOST_STRUCTURES:
+        raise StructureError(f'the file holds about {len(counts)} structures, wanted at most {MOST_STRUCTURES}')
+
+
+def _check_columns(lines: list[bytes]) -> None:
+    """Refuse a header that announces columns without end; the reader would make room for each."""
+    for line in lines:
+        for properties in re.findall(rb'[Pp]roperties\s*=\s*"?([^\s"]*)', line) if b'roperties' in line else ():
+            numbers = [int(word[:20]) for word in properties.split(b':') if word.isdigit()]
+            if sum(numbers) > MOST_COLUMNS:
+                raise StructureError(f'the file announces {sum(numbers)} columns, wanted at most {MOST_COLUMNS}')
 
 
 def _read_cif(path: Path) -> list[Atoms]:
@@ -138,6 +175,7 @@ def _read_cif(path: Path) -> list[Atoms]:
             raise StructureError('partial occupancies: phonons need an ordered crystal')
         # On the sites as listed, before symmetry merges what coincides.
         listed = block.get_unsymmetrized_structure()
+        _check_images(len(listed), block)
         listed.pbc = True
         check_structure(listed)
         atoms = block.get_atoms()
@@ -149,6 +187,17 @@ def _read_cif(path: Path) -> list[Atoms]:
     if not frames:
         raise StructureError('the file holds no complete structure')
     return frames
+
+
+def _check_images(n_sites: int, block: CIFBlock) -> None:
+    """Refuse what would take hours to multiply by symmetry."""
+    _check_size(n_sites)
+    n_operations = len(block.get_spacegroup(subtrans_included=True).get_symop())
+    if n_sites > 1 and n_operations > 1 and n_sites * n_operations > MOST_IMAGES:
+        raise StructureError(
+            f'the file lists {n_sites} sites under {n_operations} symmetry operations, wanted at most {MOST_IMAGES} '
+            'images: list all atoms without symmetry, or the asymmetric unit alone'
+        )
 
 
 def _formula_fits(stated: str, atoms: Atoms) -> bool:

@@ -1,0 +1,1 @@
+"""Files that others wrote: each a clear error for itself, nothing executed, nothing written outside."""
