@@ -50,8 +50,7 @@ def find_supercell(
     curve: list[dict[str, Any]] = []
     qspace: QSpace | None = None
     while True:
-        # Without symmetry of the supercell: the search for it would take longer than all the rest.
-        setup = set_up(atoms, matrix, primitive_matrix, symprec, is_symmetry=False)
+        setup = set_up(atoms, matrix, primitive_matrix, symprec)
         qpoints = commensurate_qpoints(setup)
         qspace = QSpace.of(setup, model, qpoints) if qspace is None else qspace.at(qpoints)
         matrices = qspace.matrices(setup.phonon.primitive.masses)

@@ -97,10 +97,18 @@ class QSpace:
         return len(self.primitive) * COST_OF_LANE * self.stars.n_lanes
 
     def costs(self, setup: Setup) -> Costs:
-        """Both engines, for the supercell of ``setup``."""
+        """Both engines, for the supercell of ``setup``.
+
+        Rows are counted with the fewest directions there can be where this is enough to see that they cost more: the
+        symmetry of the supercell is searched for the others only.
+        """
+        fewest = self._costs(setup, setup.fewest_directions)
+        return fewest if fewest.rows >= fewest.qspace else self._costs(setup, len(setup.directions))
+
+    def _costs(self, setup: Setup, n_directions: int) -> Costs:
         n_primitive, n_super = len(self.primitive), len(setup.phonon.supercell)
         return Costs(
-            rows=n_super * (COST_OF_FIRST_BACKWARD + len(setup.directions)),
+            rows=n_super * (COST_OF_FIRST_BACKWARD + n_directions),
             qspace=n_primitive * COST_OF_FIRST_BACKWARD + self.cost,
             rows_memory=self.engine.bytes_of_lane * n_super / n_primitive,
         )

@@ -109,7 +109,7 @@ def run_force_constants(inputs: dict[str, Any], options: ForceConstantsOptions, 
         tolerance=options.tolerance,
         max_atoms=options.max_atoms,
     )
-    phonon = found.to_phonopy()
+    phonon = found.for_frequencies()
     quality = replace(found.quality, uncertainty=frequency_spread(found, model))
     data = {
         'quality': quality.to_dict(),

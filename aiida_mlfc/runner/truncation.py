@@ -54,7 +54,7 @@ def points_between(force_constants: ForceConstants, operations: Operations, n_qp
 
     :return: reduced coordinates, shape ``(n, 3)``, n at most ``n_qpoints``.
     """
-    phonon = force_constants.to_phonopy()
+    phonon = force_constants.for_frequencies()
     supercell = np.rint(np.linalg.inv(phonon.primitive.primitive_matrix)).astype(int)
     fitting = get_commensurate_points(supercell)
     middle = fitting + np.linalg.solve(supercell.T, np.full(3, 0.5))
@@ -81,7 +81,7 @@ def measure_truncation(
     :param max_cost: in the unit of :class:`~aiida_mlfc.runner.engines.Costs`; fewer q-points are taken where they would
         cost more, but :data:`FEWEST_QPOINTS` in any case that asks for so many.
     """
-    phonon = force_constants.to_phonopy()
+    phonon = force_constants.for_frequencies()
     qpoints = points_between(force_constants, qspace.stars.operations, n_qpoints)
     affordable = int(max_cost / qspace.at(qpoints).cost * len(qpoints)) if math.isfinite(max_cost) else n_qpoints
     if affordable < len(qpoints):

@@ -24,7 +24,7 @@ def frequency_spread(found: ForceConstants, model: EnergyModel) -> float | None:
     several = list(members(model))
     if not several:
         return None
-    primitive = to_ase(found.to_phonopy().primitive)
+    primitive = to_ase(found.for_frequencies().primitive)
     steps = np.arange(MESH) / MESH
     qpoints = np.array([(a, b, c) for a in steps for b in steps for c in steps])
     of_members = [frequencies(dynamical_matrices(primitive, qpoints, member)) for member in several]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from phonopy import Phonopy
 
+from aiida_mlfc.core.force_constants.light_phonopy import LightPhonopy
 from aiida_mlfc.core.force_constants.record import ForceConstants, Quality
 from aiida_mlfc.core.force_constants.sum_rules import acoustic_sum_residual, permutation_asymmetry
 from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
@@ -24,12 +26,12 @@ UNIT_LENGTH = 1.0
 
 @dataclass(frozen=True)
 class Setup:
-    """A crystal with its supercell and the directions that symmetry leaves; the symmetry search is done once, here.
+    """A crystal with its supercell; the symmetry of the supercell is searched when directions are asked for.
 
-    :param phonon: phonopy's object, holding unit cell, supercell, primitive cell and symmetry.
+    :param phonon: unit cell, supercell and primitive cell, without that symmetry.
     """
 
-    phonon: Phonopy
+    phonon: LightPhonopy
     symprec: float
 
     @property
@@ -45,18 +47,31 @@ class Setup:
     @property
     def atoms(self) -> np.ndarray:
         """Supercell index of each displaced atom, shape ``(n_directions,)``."""
-        return np.array([entry['number'] for entry in self._displacements])
+        return np.array([entry['number'] for entry in _displacements(self.searched)])
 
     @property
     def directions(self) -> np.ndarray:
         """Unit vectors, Cartesian, shape ``(n_directions, 3)``."""
-        return np.array([entry['displacement'] for entry in self._displacements]) / UNIT_LENGTH
+        return np.array([entry['displacement'] for entry in _displacements(self.searched)]) / UNIT_LENGTH
 
-    @property
-    def _displacements(self) -> list[dict[str, Any]]:
-        if self.phonon.dataset is None:
-            self.phonon.generate_displacements(distance=UNIT_LENGTH, is_plusminus=False)
-        return list(self.phonon.dataset['first_atoms'])
+    @cached_property
+    def fewest_directions(self) -> int:
+        """Directions that the symmetry of the primitive cell leaves; a supercell of other shape leaves more."""
+        return len(_displacements(Phonopy(self.phonon.primitive, np.eye(3, dtype=int), 'P', self.symprec, log_level=0)))
+
+    @cached_property
+    def searched(self) -> Phonopy:
+        """The same with the symmetry of the supercell, which takes seconds from some hundred atoms on."""
+        phonon = self.phonon
+        return Phonopy(
+            phonon.unitcell, phonon.supercell_matrix, phonon.primitive_matrix, symprec=self.symprec, log_level=0
+        )
+
+
+def _displacements(phonon: Phonopy) -> list[dict[str, Any]]:
+    if phonon.dataset is None:
+        phonon.generate_displacements(distance=UNIT_LENGTH, is_plusminus=False)
+    return list(phonon.dataset['first_atoms'])
 
 
 def set_up(
@@ -64,30 +79,20 @@ def set_up(
     supercell_matrix: np.ndarray,
     primitive_matrix: np.ndarray | str = 'auto',
     symprec: float = 1e-5,
-    is_symmetry: bool = True,
 ) -> Setup:
-    """Build the supercell and find its symmetry; the irreducible directions follow when they are asked for.
+    """Build the supercell; its symmetry and the irreducible directions follow when they are asked for.
 
     :param structure: the unit cell.
     :param supercell_matrix: shape ``(3, 3)`` or three diagonal integers.
     :param primitive_matrix: shape ``(3, 3)``, or phonopy's ``auto``, ``P``, ``F``...
     :param symprec: Å.
-    :param is_symmetry: search the symmetry of the supercell, which takes seconds from some hundred atoms on.
     """
     cell = to_phonopy(structure)
     if isinstance(primitive_matrix, str) and primitive_matrix == 'auto':
         from phonopy.structure.cells import guess_primitive_matrix
 
         primitive_matrix = guess_primitive_matrix(cell, symprec=symprec)
-    phonon = Phonopy(
-        cell,
-        supercell_matrix=supercell_matrix,
-        primitive_matrix=primitive_matrix,
-        symprec=symprec,
-        is_symmetry=is_symmetry,
-        log_level=0,
-    )
-    return Setup(phonon, symprec)
+    return Setup(LightPhonopy(cell, supercell_matrix, primitive_matrix, symprec=symprec, log_level=0), symprec)
 
 
 def from_responses(
@@ -111,7 +116,7 @@ def from_responses(
         )
     if not (np.isfinite(responses).all() and np.isfinite(forces_at_rest).all()):
         raise ValueError('the potential returned derivatives that are not finite numbers')
-    phonon = setup.phonon
+    phonon = setup.searched
     dataset = copy.deepcopy(phonon.dataset)
     for entry, response in zip(dataset['first_atoms'], responses, strict=True):
         entry['forces'] = response * UNIT_LENGTH
@@ -151,5 +156,5 @@ def finished(
         quality=quality,
         nac_params=nac_params,
         symprec=setup.symprec,
-        _phonopy=[phonon],
+        _light=[phonon],
     )

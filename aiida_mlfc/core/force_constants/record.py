@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from phonopy import Phonopy
 
+from aiida_mlfc.core.force_constants.light_phonopy import LightPhonopy
 from aiida_mlfc.core.structures.cells import to_phonopy
 
 Method = Literal['autograd', 'finite_difference', 'gauss_newton', 'unknown']
@@ -81,12 +82,20 @@ class ForceConstants:
     nac_params: dict[str, Any] | None = None
     symprec: float = 1e-5
     _phonopy: list[Phonopy] = field(default_factory=list, repr=False, compare=False)
+    _light: list[Phonopy] = field(default_factory=list, repr=False, compare=False)
 
     def to_phonopy(self) -> Phonopy:
         """A ``Phonopy`` holding these force constants as they are, not symmetrised; built once."""
-        if not self._phonopy:
-            self._phonopy.append(
-                Phonopy(
+        return self._built(Phonopy, self._phonopy)
+
+    def for_frequencies(self) -> Phonopy:
+        """The same without the symmetry of the supercell, see :class:`LightPhonopy`; built once, and much faster."""
+        return self._built(LightPhonopy, self._light)
+
+    def _built(self, kind: type[Phonopy], kept: list[Phonopy]) -> Phonopy:
+        if not kept:
+            kept.append(
+                kind(
                     to_phonopy(self.unitcell),
                     supercell_matrix=self.supercell_matrix,
                     primitive_matrix=self.primitive_matrix,
@@ -94,7 +103,7 @@ class ForceConstants:
                     log_level=0,
                 )
             )
-        phonon = self._phonopy[0]
+        phonon = kept[0]
         phonon.force_constants = self.array
         phonon.nac_params = self.nac_params
         return phonon

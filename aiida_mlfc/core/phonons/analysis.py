@@ -113,7 +113,7 @@ def analyse(
     :param mesh_length: Å, see ``MESH_LENGTH``.
     :param temperatures: K, shape ``(n,)``.
     """
-    phonon = force_constants.to_phonopy()
+    phonon = force_constants.for_frequencies()
     symprec = force_constants.symprec
     bands = band_structure(phonon, symprec, points_per_segment)
     phonon.run_mesh(mesh_length, is_gamma_center=True, with_eigenvectors=True)
