@@ -130,7 +130,7 @@ def draw_batch(
         factor = emphasis[k] / materials[k].force_scale
         parts.add(graph, torch.zeros_like(graph.positions), torch.full_like(graph.positions, factor))
     shares = np.array([recipe.white, recipe.half, recipe.full])
-    for material, factor_of_material in zip(materials, emphasis, strict=True):
+    for material, factor_of_material in zip(materials, emphasis, strict=True) if recipe.folded else ():
         cell = material.cells[rng.integers(len(material.cells))]
         graph = cell.graph.to(model.dtype, model.device)
         if stage == 2 and recipe.stage_two_loss in ('column', 'modes'):
@@ -146,7 +146,7 @@ def draw_batch(
         else:
             parts.add(graph, *labels, parts.tensor(u))
     energy = None
-    if rng.random() < recipe.supercell_share:
+    if rng.random() < recipe.supercell_share or not recipe.folded:
         material = materials[rng.integers(len(materials))]
         k = int(rng.integers(len(material.forces)))
         graph = material.supercell.with_positions(material.supercell.positions + material.displacements[k])

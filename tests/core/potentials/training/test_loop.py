@@ -159,6 +159,13 @@ def test_batch(material):
     assert any(torch.equal(batch.forces[in_supercell], forces) for forces in material.forces)
 
 
+def test_real_supercells_alone(material):
+    batch = draw_batch([material, material], replace(RECIPE, folded=False, supercell_share=0.0),
+                       np.random.default_rng(0), untrained())
+    assert (batch.n_undisplaced, batch.graph.n_systems) == (1, 2)
+    assert any(torch.equal(batch.forces[batch.graph.batch == 1], forces) for forces in material.forces)
+
+
 def test_no_undisplaced_cells(material):
     recipe = replace(RECIPE, n_undisplaced=0)
     displaced, at_rest, stress = mean_loss(untrained(), material, recipe, n=2)
