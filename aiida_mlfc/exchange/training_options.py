@@ -94,7 +94,7 @@ class TrainOptions:
     )
     eval_interval: Any = _setting(None, int, 'Steps between validations; 100 by default.')
     uncertainty_members: int = _setting(
-        8, int, 'Of the ensemble that says how uncertain the potential is about a crystal; 0 for none.'
+        5, int, 'Of the ensemble that says how uncertain the potential is about a crystal; 0 for none.'
     )
     edges_per_step: int = _setting(
         1800, int, 'Folded cells of the materials are added to a step until it has about so many edges.'

@@ -42,6 +42,8 @@ class ForceConstantsOptions:
     :param max_atoms: refuse larger supercells.
     :param truncation_qpoints: number of q-points at which the truncation error is measured; 0 for none.
     :param tolerance: truncation error at which ``supercell_matrix: auto`` ends its search, THz.
+    :param uncertainty: measure it where the potential holds an ensemble; each member costs dynamical matrices on a
+        2x2x2 mesh of q-points.
     """
 
     method: Method = 'autograd'
@@ -51,6 +53,7 @@ class ForceConstantsOptions:
     max_atoms: int = 600
     truncation_qpoints: int = 4
     tolerance: float = 0.02
+    uncertainty: bool = True
     symprec: float = 1e-4
     device: str = 'cpu'
     dtype: str = 'float64'

@@ -110,7 +110,9 @@ def run_force_constants(inputs: dict[str, Any], options: ForceConstantsOptions, 
         max_atoms=options.max_atoms,
     )
     phonon = found.for_frequencies()
-    quality = replace(found.quality, uncertainty=frequency_spread(found, model))
+    quality = found.quality
+    if options.uncertainty:
+        quality = replace(quality, uncertainty=frequency_spread(found, model))
     data = {
         'quality': quality.to_dict(),
         'supercell_matrix': found.supercell_matrix,

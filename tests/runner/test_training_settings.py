@@ -1,6 +1,7 @@
 """``task: train`` with settings: two stages and validation, materials held back, E0s, fine-tuning, uncertainty."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,9 +100,13 @@ def test_ensemble_is_calibrated_and_seen(sets, two_stages, tmp_path):
     (tmp_path / TRAINED_FILE).write_bytes((two_stages / TRAINED_FILE).read_bytes())
     salt = bulk('NaCl', 'rocksalt', a=5.64)
     job = Job('force_constants', options, {'salt': 'salt'}, TRAINED_FILE)
-    write_job(tmp_path, job, {'salt': {'structure': structure_arrays(salt)}})
+    inputs = {'salt': {'structure': structure_arrays(salt)}}
+    write_job(tmp_path, job, inputs)
     assert run_job(tmp_path) == 0
     spread = read_result(tmp_path, 'salt')['data']['quality']['uncertainty']
+    write_job(tmp_path, replace(job, options={**options, 'uncertainty': False}), inputs)
+    assert run_job(tmp_path) == 0
+    assert read_result(tmp_path, 'salt')['data']['quality']['uncertainty'] is None
     # what it claims to be: about as large as the error, on the mesh of the supercell
     (reference,) = read_configurations([sets / 'salt'])
     mesh = np.array([(a, b, c) for a in (0, 0.5) for b in (0, 0.5) for c in (0, 0.5)])
