@@ -23,6 +23,10 @@ TERMS = (
 #: inches
 SIZE = (7.2, 3.6)
 DOTS_PER_INCH = 160
+#: losses below are rounding, as forces at sites where symmetry forbids them
+SMALLEST = 1e-8
+#: ratio of the ends of an axis up to which ticks between powers of ten are labelled
+FEW_TICKS = 30
 
 
 def read_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -42,12 +46,13 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], title: str | None = None) 
     :param rows: of a training log.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     validated = [row for row in rows if 'valid_frequency_mae' in row]
     figure = Figure(figsize=SIZE, layout='constrained')
     axes = figure.subplots(1, 2 if validated else 1, squeeze=False)[0]
     for key, name, colour in TERMS:
-        points = [(row['step'], row[key]) for row in rows if row.get(key, 0.0) > 0.0]
+        points = [(row['step'], row[key]) for row in rows if row.get(key, 0.0) > SMALLEST]
         if points:
             axes[0].plot(*zip(*points, strict=True), color=colour, label=name, linewidth=1.3)
     axes[0].set_ylabel('Loss')
@@ -59,16 +64,19 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], title: str | None = None) 
         ):
             axes[1].plot(steps, [row[key] for row in validated], 'o-', color=colour, label=name, markersize=3)
         axes[1].set_ylabel('Error of validated frequencies (THz)')
-    second = [row['step'] for row in rows if row.get('stage') == 2]
+    first = [row['step'] for row in rows if row.get('stage') == 1]
+    has_two = any(row.get('stage') == 2 for row in rows)
     for panel in axes:
         panel.set_xlabel('Step')
         panel.set_yscale('log')
-        if second:
-            panel.axvline(min(second), color=palette.NEUTRAL, linewidth=0.9, linestyle='--')
-            panel.text(
-                min(second), 1.0, ' stage two', transform=panel.get_xaxis_transform(), va='top', fontsize='small'
-            )
-        panel.legend(frameon=False, fontsize='small', loc='lower left')
+        low, high = panel.get_ylim()
+        panel.yaxis.set_major_formatter('{x:g}')
+        panel.yaxis.set_minor_formatter('{x:g}' if high / low < FEW_TICKS else NullFormatter())
+        if has_two:
+            begin = max(first, default=0)
+            panel.axvline(begin, color=palette.NEUTRAL, linewidth=0.9, linestyle='--')
+            panel.text(begin, 0.99, ' stage two', transform=panel.get_xaxis_transform(), va='top', fontsize='small')
+        panel.legend(frameon=False, fontsize='small')
     if title:
         figure.suptitle(title, parse_math=False)
     return figure
