@@ -10,6 +10,7 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJob, CalcJobProcessSpec
 from aiida.orm import Dict, RemoteData
 
+from aiida_mlfc.data.many_crystals import ManyCrystals
 from aiida_mlfc.data.potential import PotentialData
 from aiida_mlfc.exchange.job import Job, write_job
 from aiida_mlfc.exchange.names import INPUTS, OTHER_POTENTIAL_FILES, POTENTIAL_FILE, RESULTS, SUMMARY_FILE, check_key
@@ -31,7 +32,7 @@ def validate_keys(namespace: Any, _: Any) -> str | None:
     return None
 
 
-class MlfcCalculation(CalcJob):
+class MlfcCalculation(CalcJob, ManyCrystals):
     """Base of the calculations; a subclass names its task, its crystals' input namespace and its outputs."""
 
     CACHE_VERSION = 1

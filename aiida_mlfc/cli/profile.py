@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from aiida_mlfc.cli.daemon_recovery import reconnect_workers, recover, was_killed
+
 #: name of the profile that is made where there is none
 PROFILE = 'mlfc'
 COMPUTER, CODE = 'localhost', 'mlfc-run'
@@ -134,6 +136,17 @@ class Daemon:
             return False
         return True
 
+    def keep_alive(self) -> bool:
+        """:meth:`is_alive`, after a daemon that was killed is started again; one that was stopped stays stopped."""
+        if self.is_alive():
+            reconnect_workers(self.client)
+            return True
+        if not was_killed(self.client):
+            return False
+        click.echo('The daemon was killed: starting it again', err=True)
+        self.start()
+        return True
+
     def start(self) -> None:
         """Start one worker unless the daemon runs.
 
@@ -144,6 +157,7 @@ class Daemon:
 
         if self.is_alive():
             return
+        recover(self.client)
         try:
             self.client.start_daemon(number_workers=1)
         except (DaemonException, ConfigurationError, OSError) as error:

@@ -3,80 +3,113 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import click
 
+#: rows of a table in the terminal unless more are asked for: drawing a row takes longer than finding it
+ROWS_SHOWN = 200
 
-def _rows(ctx: click.Context) -> list[Any]:
-    """All rows of the profile, newest screens first, with their outcomes."""
+
+def _rows(ctx: click.Context, group: str | None = None) -> list[Any]:
+    """All rows of the profile or of a group, newest screens first, with their outcomes."""
     from aiida_mlfc.cli.profile import load_or_create_profile
-    from aiida_mlfc.data.outcomes import ScreenOutcome
+    from aiida_mlfc.data.outcomes import ScreenOutcome, rows_of
     from aiida_mlfc.data.screens import all_screens
 
     load_or_create_profile(ctx.obj['profile'])
-    return [
-        (outcome.row(key), outcome, key) for outcome in map(ScreenOutcome, all_screens()) for key in outcome.structures
-    ]
+    return list(rows_of(ScreenOutcome.of(all_screens(group))))
 
 
-def _show(rows: list[Any], as_json: bool) -> None:
+def _show(rows: list[Any], as_json: bool, limit: int) -> None:
     from aiida_mlfc.reports.rows import rows_to_json
     from aiida_mlfc.reports.table import print_table
 
     if as_json:
         click.echo(rows_to_json(rows), nl=False)
     elif rows:
-        print_table(rows)
+        print_table(rows[:limit])
+        if len(rows) > limit:
+            click.echo(f'{len(rows)} crystals, the first {limit} are shown: --limit {len(rows)} shows all', err=True)
     else:
         click.echo('None.', err=True)
 
 
+def _options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of every question that is answered with a table."""
+    for option in (
+        click.option('--limit', type=click.IntRange(min=1), default=ROWS_SHOWN, show_default=True, help='Rows shown.'),
+        click.option('--json', 'as_json', is_flag=True, help='All rows, as JSON.'),
+        click.option('--group', metavar='LABEL', help='Only the screens of this AiiDA group.'),
+    ):
+        function = option(function)
+    return function
+
+
 @click.group('query')
 def command() -> None:
-    """Questions to the results of all screens in the profile."""
+    """Questions to the results of all screens in the profile.
+
+    They start from the screens and follow links, so that ten thousand results take a second. The same from Python:
+
+    \b
+    from aiida_mlfc.data.outcomes import ScreenOutcome, rows_of
+    from aiida_mlfc.data.screens import all_screens
+    rows = [row for row, _, _ in rows_of(ScreenOutcome.of(all_screens('LABEL OF A GROUP')))]
+    """
 
 
 @command.command('unstable')
 @click.option(
     '--threshold', type=float, default=-0.05, show_default=True, help='THz; modes below it count as imaginary.'
 )
-@click.option('--json', 'as_json', is_flag=True)
+@_options
 @click.pass_context
-def unstable(ctx: click.Context, threshold: float, as_json: bool) -> None:
+def unstable(ctx: click.Context, threshold: float, group: str | None, as_json: bool, limit: int) -> None:
     """Crystals with a mode below a threshold (by more than the noise floor)."""
     _show(
         [
             row
-            for row, _, _ in _rows(ctx)
+            for row, _, _ in _rows(ctx, group)
             if row['status'] == 'ok' and row['min_frequency'] < threshold - row['noise_floor']
         ],
         as_json,
+        limit,
     )
 
 
 @command.command('made-with')
 @click.argument('potential')
-@click.option('--json', 'as_json', is_flag=True)
+@_options
 @click.pass_context
-def made_with(ctx: click.Context, potential: str, as_json: bool) -> None:
+def made_with(ctx: click.Context, potential: str, group: str | None, as_json: bool, limit: int) -> None:
     """Everything made with POTENTIAL: its name, or the first letters of its sha256."""
     _show(
         [
             row
-            for row, _, _ in _rows(ctx)
+            for row, _, _ in _rows(ctx, group)
             if row['potential'] == potential or (row['potential_sha256'] or '').startswith(potential)
         ],
         as_json,
+        limit,
     )
 
 
 @command.command('failed')
-@click.option('--json', 'as_json', is_flag=True)
+@_options
 @click.pass_context
-def failed(ctx: click.Context, as_json: bool) -> None:
+def failed(ctx: click.Context, group: str | None, as_json: bool, limit: int) -> None:
     """Crystals without phonons, and why."""
-    _show([row for row, _, _ in _rows(ctx) if row['status'] == 'failed'], as_json)
+    _show([row for row, _, _ in _rows(ctx, group) if row['status'] == 'failed'], as_json, limit)
+
+
+@command.command('all')
+@_options
+@click.pass_context
+def everything(ctx: click.Context, group: str | None, as_json: bool, limit: int) -> None:
+    """Every crystal of every screen."""
+    _show([row for row, _, _ in _rows(ctx, group)], as_json, limit)
 
 
 @command.command('where-from')

@@ -26,7 +26,22 @@ import click
     type=click.File(),
     help='YAML with metadata.options of the jobs: resources, queue_name, max_wallclock_seconds, ...',
 )
-@click.option('--shard-size', type=click.IntRange(min=1), default=50, show_default=True, help='Crystals in one job.')
+@click.option(
+    '--shard-size', type=click.IntRange(min=1), default=250, show_default=True, help='Crystals in one job, at most.'
+)
+@click.option(
+    '--job-minutes',
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help='What a job should take; crystals are packed by estimated cost, learned from jobs that ran.',
+)
+@click.option(
+    '--concurrent', type=click.IntRange(min=1), default=4, show_default=True, help='Jobs that run at the same time.'
+)
+@click.option(
+    '--group', metavar='LABEL', help='AiiDA group that collects the screens; by default one for the settings.'
+)
 @click.option('--foreground', is_flag=True, help='Run in this process, without the daemon.')
 @click.option('--json', 'as_json', is_flag=True, help='Print the rows as JSON instead of a table.')
 @click.option(
@@ -43,7 +58,7 @@ def command(ctx: click.Context, **arguments: Any) -> None:
     that can be computed); 1: something failed, its row says why.
     """
     from aiida_mlfc.cli.profile import load_or_create_profile
-    from aiida_mlfc.cli.screening import Screening
+    from aiida_mlfc.cli.screening import Launch, Screening
     from aiida_mlfc.core.checkpoint_header import CheckpointError
     from aiida_mlfc.reports.rows import rows_to_json, write_rows
     from aiida_mlfc.reports.table import print_table
@@ -60,12 +75,18 @@ def command(ctx: click.Context, **arguments: Any) -> None:
             overrides,
             arguments['relax'],
             arguments['nac'],
+            arguments['group'],
         )
     except (CheckpointError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    screening.run(
-        arguments['code_label'], arguments['shard_size'], arguments['foreground'], _options(arguments['options_file'])
+    launch = Launch(
+        arguments['code_label'],
+        arguments['shard_size'],
+        arguments['job_minutes'],
+        arguments['concurrent'],
+        _options(arguments['options_file']),
     )
+    screening.run(launch, arguments['foreground'])
     rows = screening.rows()
     if arguments['output']:
         write_rows(arguments['output'], rows)

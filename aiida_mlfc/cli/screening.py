@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+from aiida.orm import Group
 
 from aiida_mlfc.cli.profile import Daemon, has_broker, load_or_create_code
 from aiida_mlfc.cli.progress import watch
@@ -19,8 +20,31 @@ from aiida_mlfc.data.crystals import content_sha256, crystal_key, structure_node
 from aiida_mlfc.data.nac import read_born
 from aiida_mlfc.data.outcomes import ScreenOutcome
 from aiida_mlfc.data.potential import PotentialData
-from aiida_mlfc.data.screens import EXTRA_SETTINGS, earlier_outcomes, settings_sha256
+from aiida_mlfc.data.screens import earlier_outcomes, measured_pace, newest_outcomes, settings_sha256
 from aiida_mlfc.reports.rows import Row, failed_row
+
+#: crystals in one ``mlfc.screen``: its inputs are read, written and linked as a whole at every step
+SCREEN_SIZE = 500
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How the jobs of a screen are made.
+
+    :param code_label: None for the local one.
+    :param shard_size: crystals in one job at most.
+    :param job_minutes: what the jobs of a shard should take together.
+    :param concurrent: shards that run at the same time.
+    :param options: ``metadata.options`` of the jobs.
+    :param screen_size: crystals in one ``mlfc.screen`` at most.
+    """
+
+    code_label: str | None
+    shard_size: int
+    job_minutes: float
+    concurrent: int
+    options: dict[str, Any] | None = None
+    screen_size: int = SCREEN_SIZE
 
 
 class Screening:
@@ -31,6 +55,8 @@ class Screening:
     :param overrides: laid over the protocol.
     :param relax: relax first.
     :param nac: use Born charges where a file holds them.
+    :param group: label of the AiiDA group that collects the screens, made if it is not there; by default one for these
+        settings.
     """
 
     def __init__(
@@ -41,6 +67,7 @@ class Screening:
         overrides: dict[str, Any],
         relax: bool,
         nac: bool,
+        group: str | None = None,
     ) -> None:
         from aiida_mlfc.workchains.protocol import protocol_inputs
 
@@ -60,6 +87,7 @@ class Screening:
             self._take(k, crystal)
         self.settings = settings_sha256(self.potential.sha256, inputs, {'nac': nac})
         self.nodes = structure_nodes([(c.name, c.atoms, str(c.path.resolve())) for k, c in self._good()])
+        self.group = group or f'mlfc/screen/{self.potential.name}/{self.settings[:8]}'
         self.n_reused = 0
 
     def _good(self) -> list[tuple[int, Any]]:
@@ -99,51 +127,59 @@ class Screening:
         }
         return same, running
 
-    def run(
-        self, code_label: str | None, shard_size: int, foreground: bool, options: dict[str, Any] | None = None
-    ) -> None:
+    def run(self, launch: Launch, foreground: bool) -> None:
         """Compute what no earlier screen with the same settings has.
 
-        :param options: ``metadata.options`` of the jobs.
+        :param launch: how the jobs are made.
+        :param foreground: in this process, without the daemon.
         """
-        launch = partial(self._launch, code_label=code_label, shard_size=shard_size, options=options)
         found, running = self._earlier()
-        under_way = {str(node.uuid) for process in running for node in dict(process.inputs.structures).values()}
+        under_way = {uuid for outcome in ScreenOutcome.of(running) for uuid in outcome.structure_uuids()}
         pending = {sha: node for sha, node in self.nodes.items() if sha not in found and node.uuid not in under_way}
         self.n_reused = len(found)
+        self._collect([outcome.process for outcome, _ in found.values()] + running)
         if not pending and not running:
             return
+        parts = screens_of(pending, launch)
+        if pending:
+            click.echo(f'{len(pending)} crystals to compute with {self.potential.name}', err=True)
         if foreground or not has_broker():
-            if pending:
-                launch(pending, run_here=True)
+            for part in parts:
+                self._launch(part, launch, 1, run_here=True)
             return
         daemon = Daemon()
         daemon.start()
-        waiting = running + ([launch(pending, run_here=False)] if pending else [])
+        # Screens that fit beside each other are submitted at once and need this command no more.
+        at_once = max(1, min(len(parts) + len(running), launch.concurrent))
+        shards = max(1, launch.concurrent // at_once)
+        waiting = list(parts)
+
+        def launch_next() -> Any:
+            return self._launch(waiting.pop(0), launch, shards, run_here=False) if waiting else None
+
         try:
-            watch(waiting, sum(len(dict(process.inputs.structures)) for process in waiting), daemon.is_alive)
+            watch(running, len(pending) + len(under_way), daemon.keep_alive, launch_next, at_once)
         except RuntimeError as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
+            left = sum(map(len, waiting))
             raise click.ClickException(
-                'stopped watching; the computation goes on while the daemon runs. The same command picks it up again'
+                'stopped watching; what was submitted goes on while the daemon runs'
+                + (f', {left} crystals were not submitted yet' if left else '')
+                + '. The same command picks it up again'
             ) from None
         daemon.stop()
 
-    def _launch(
-        self,
-        pending: dict[str, Any],
-        code_label: str | None,
-        shard_size: int,
-        options: dict[str, Any] | None,
-        run_here: bool,
-    ) -> Any:
-        """Run or submit a screen of the pending crystals."""
+    def _launch(self, pending: dict[str, Any], launch: Launch, shards: int, run_here: bool) -> Any:
+        """Run or submit a screen of the pending crystals.
+
+        :param shards: of it that run at the same time.
+        """
         from aiida.engine import run_get_node, submit
 
         from aiida_mlfc.workchains.screen import ScreenWorkChain
 
-        code = load_or_create_code(code_label)
+        code = load_or_create_code(launch.code_label)
         keys = {sha: crystal_key(node.get_ase(), sha) for sha, node in pending.items()}
         builder = ScreenWorkChain.get_builder_from_protocol(
             code,
@@ -151,53 +187,52 @@ class Screening:
             self.potential,
             self.protocol,
             self.overrides,
-            options,
+            launch.options,
             relax=self.relax,
             nac_params={keys[sha]: node for sha, node in self.born.items() if sha in keys},
         )
-        builder.shard_size = shard_size
+        builder.shard_size, builder.job_minutes, builder.max_concurrent = launch.shard_size, launch.job_minutes, shards
+        if (pace := measured_pace(self.settings)) is not None:
+            builder.seconds_per_cost = pace
+        builder.settings = self.settings
         builder.metadata.label = f'{len(pending)} crystals, {self.potential.name}'
-        click.echo(f'{len(pending)} crystals to compute with {self.potential.name}', err=True)
         process = run_get_node(builder)[1] if run_here else submit(builder)
-        process.base.extras.set(EXTRA_SETTINGS, self.settings)
+        self._collect([process])
         return process
+
+    def _collect(self, processes: list[Any]) -> None:
+        """Put screens into the group of this call; those that are in it already stay."""
+        group, _ = Group.collection.get_or_create(self.group)
+        new = {process.pk: process for process in processes}
+        for node in group.nodes:
+            new.pop(node.pk, None)
+        group.add_nodes(list(new.values()))
 
     def rows(self) -> list[Row]:
         """One row for each crystal of each file, in their order."""
         found, _ = self._earlier()
+        missing = [self.nodes[sha].pk for sha in self.sha256s.values() if sha not in found]
+        newest = newest_outcomes(self.settings, missing)
         rows = []
-        outcomes: dict[int, ScreenOutcome] = {}
         for k, crystal in enumerate(self.crystals):
             if k in self.refused:
                 rows.append(self.refused[k])
             elif self.sha256s[k] in found:
                 outcome, key = found[self.sha256s[k]]
                 rows.append(outcome.row(key, crystal.name))
+            elif (node := self.nodes[self.sha256s[k]]).pk in newest:
+                outcome, key = newest[node.pk]
+                rows.append(outcome.row(key, crystal.name))
             else:
-                rows.append(self._unfinished(crystal, self.nodes[self.sha256s[k]], outcomes))
+                rows.append(failed_row(crystal.name, 'was not submitted', structure_uuid=node.uuid))
         return rows
 
-    def _unfinished(self, crystal: Crystal, node: Any, outcomes: dict[int, ScreenOutcome]) -> Row:
-        """The row of a crystal that its screen did not finish: what the newest screen of it says."""
-        from aiida.orm import QueryBuilder, StructureData, WorkChainNode
 
-        query = QueryBuilder()
-        query.append(StructureData, filters={'id': node.pk}, tag='structure')
-        query.append(
-            WorkChainNode,
-            with_incoming='structure',
-            tag='screen',
-            project='*',
-            edge_project=['label'],
-            filters={f'extras.{EXTRA_SETTINGS}': self.settings},
-        )
-        query.order_by({'screen': {'ctime': 'desc'}})
-        newest = query.first()
-        if newest is None:
-            return failed_row(crystal.name, 'was not submitted', structure_uuid=node.uuid)
-        process, label = newest
-        outcome = outcomes.setdefault(process.pk, ScreenOutcome(process))
-        return outcome.row(label.removeprefix('structures__'), crystal.name)
+def screens_of(pending: dict[str, Any], launch: Launch) -> list[dict[str, Any]]:
+    """Cut what is pending into screens of bounded size: no process ever holds ten thousand crystals."""
+    items = list(pending.items())
+    n_screens = -(-len(items) // launch.screen_size)
+    return [dict(items[k::n_screens]) for k in range(n_screens)]
 
 
 def _same_born(first: Any, second: Any) -> bool:

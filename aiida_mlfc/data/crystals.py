@@ -5,15 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from aiida.orm import QueryBuilder, StructureData
 from ase import Atoms
 
+from aiida_mlfc.core.structures.checks import StructureError
 from aiida_mlfc.core.structures.formula import reduced_formula
+from aiida_mlfc.core.structures.symmetry import spacegroup
+from aiida_mlfc.data.bulk import store_many
 
-#: extras of an input structure: content hash, and the file it was read from
-EXTRA_SHA256, EXTRA_SOURCE = 'mlfc_sha256', 'mlfc_source'
+#: extras of an input structure: content hash, the file it was read from, and what tables say about it
+EXTRA_SHA256, EXTRA_SOURCE, EXTRA_SUMMARY = 'mlfc_sha256', 'mlfc_source', 'mlfc_summary'
+#: tolerance at which the space group of an input structure is quoted, Å
+SYMPREC = 1e-4
 
 
 def content_sha256(atoms: Atoms, name: str) -> str:
@@ -49,10 +55,29 @@ def structure_nodes(crystals: Sequence[tuple[str, Atoms, str]]) -> dict[str, Str
         query.append(StructureData, filters={f'extras.{EXTRA_SHA256}': {'in': list(wanted)}}, tag='here', project='*')
         query.order_by({'here': {'ctime': 'desc'}})
         nodes = {node.base.extras.get(EXTRA_SHA256): node for node in query.all(flat=True)}
+    new = {}
     for sha256, (name, atoms, source) in wanted.items():
         if sha256 not in nodes:
             node = StructureData(ase=atoms)
             node.label = name[:255]
-            node.base.extras.set_many({EXTRA_SHA256: sha256, EXTRA_SOURCE: source})
-            nodes[sha256] = node.store()
-    return nodes
+            summary = crystal_summary(node, atoms)
+            node.base.extras.set_many({EXTRA_SHA256: sha256, EXTRA_SOURCE: source, EXTRA_SUMMARY: summary})
+            new[sha256] = node
+    store_many(list(new.values()))
+    return nodes | new
+
+
+def crystal_summary(node: StructureData, atoms: Atoms | None = None) -> dict[str, Any]:
+    """Formula, number of atoms and space group of a structure: a millisecond each, too long for a table of thousands.
+
+    Kept as an extra of input structures. The UUID belongs to it: some plugins copy extras to relaxed successors.
+
+    :param atoms: the same structure, where it is at hand.
+    :return: ``spacegroup`` is None where spglib finds none.
+    """
+    atoms = node.get_ase() if atoms is None else atoms
+    try:
+        group = spacegroup(atoms, SYMPREC)
+    except StructureError:
+        group = None
+    return {'uuid': node.uuid, 'formula': reduced_formula(atoms), 'n_atoms': len(atoms), 'spacegroup': group}

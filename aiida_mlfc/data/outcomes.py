@@ -2,102 +2,152 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from aiida.common.links import LinkType
-from aiida.orm import ArrayData, CalcJobNode, ProcessNode, StructureData, WorkChainNode
+from aiida.orm import ArrayData, CalcJobNode, Node, ProcessNode, QueryBuilder, StructureData, WorkChainNode
 
-from aiida_mlfc.core.force_constants.record import Quality
-from aiida_mlfc.core.phonons.record import Phonons
-from aiida_mlfc.core.structures.formula import reduced_formula
-from aiida_mlfc.core.structures.symmetry import spacegroup
-from aiida_mlfc.data.crystals import EXTRA_SOURCE
-from aiida_mlfc.data.force_constants import KEY_QUALITY
-from aiida_mlfc.data.phonons import BANDS, OUTPUTS, phonon_record
+from aiida_mlfc.data.crystals import crystal_summary
+from aiida_mlfc.data.facts import FORCE_CONSTANTS, Facts, facts_of, force_constants, stabilities
+from aiida_mlfc.data.phonons import BANDS, OUTPUTS
 from aiida_mlfc.data.potential import PotentialData
-from aiida_mlfc.data.potential_card import card_warnings
-from aiida_mlfc.reports.rows import Row, failed_row, finished_row
-
-FORCE_CONSTANTS = 'output_force_constants'
-#: tolerance at which the space group of an input structure is quoted, Å
-SYMPREC = 1e-4
+from aiida_mlfc.data.potential_card import Card
+from aiida_mlfc.reports.rows import Row, failed_row, row_from_values
 
 
 class ScreenOutcome:
     """A terminated or running screen (or single phonon work chain), looked at once.
 
     :param process: node of ``mlfc.screen`` or ``mlfc.phonon``.
+    :param facts: what is known of it already; asked for here if it is not given.
     """
 
-    def __init__(self, process: WorkChainNode) -> None:
+    def __init__(self, process: WorkChainNode, facts: Facts | None = None) -> None:
         self.process = process
-        self.potential: PotentialData = process.inputs.potential
-        self.structures: dict[str, StructureData] = dict(process.inputs.structures)
-        self.nac_params: dict[str, ArrayData] = (
-            dict(process.inputs.nac_params) if 'nac_params' in process.inputs else {}
+        self._facts = facts if facts is not None else facts_of([process.pk])[process.pk]
+        #: content of the stability node and what is known of the force constants, by key; read when first asked for
+        self._numbers: tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]] | None = None
+
+    @classmethod
+    def of(cls, processes: Iterable[WorkChainNode]) -> list[ScreenOutcome]:
+        """Many at once, with as many queries as for one."""
+        processes = list(processes)
+        facts = facts_of([process.pk for process in processes])
+        outcomes = [cls(process, facts[process.pk]) for process in processes]
+        _share_potentials(outcomes)
+        return outcomes
+
+    @property
+    def keys(self) -> list[str]:
+        """Of the crystals."""
+        return list(self._facts.structures)
+
+    @cached_property
+    def potential(self) -> PotentialData:
+        """With which it was done."""
+        return self.process.base.links.get_incoming(link_label_filter='potential').one().node
+
+    @cached_property
+    def structures(self) -> dict[str, StructureData]:
+        """The input structures by key; loads all of them."""
+        nodes = _nodes([known['pk'] for known in self._facts.structures.values()])
+        return {key: nodes[known['pk']] for key, known in self._facts.structures.items()}
+
+    @cached_property
+    def nac_params(self) -> dict[str, ArrayData]:
+        """Born charges by key, where there are any."""
+        links = self.process.base.links.get_incoming(
+            link_type=LinkType.INPUT_WORK, link_label_filter='nac\\_params\\_\\_%'
         )
-        self.jobs = [node for node in process.called_descendants if isinstance(node, CalcJobNode)]
-        self._parameters: dict[str, list[dict[str, Any]]] = {}
-        for job in sorted(self.jobs, key=lambda node: node.pk):
-            if 'output_parameters' in job.outputs:
-                for key, row in job.outputs.output_parameters.get_dict().items():
-                    self._parameters.setdefault(key, []).append(row)
-        self._nodes: dict[str, dict[str, Any]] = {}
-        for name in (FORCE_CONSTANTS, *OUTPUTS):
-            links = process.base.links.get_outgoing(link_type=LinkType.RETURN, link_label_filter=f'{name}\\_\\_%').all()
-            for link in links:
-                self._nodes.setdefault(link.link_label.removeprefix(f'{name}__'), {})[name] = link.node
+        return {link.link_label.removeprefix('nac_params__'): link.node for link in links.all()}
+
+    @cached_property
+    def jobs(self) -> list[CalcJobNode]:
+        """All jobs, oldest first."""
+        jobs = [node for node in self.process.called_descendants if isinstance(node, CalcJobNode)]
+        return sorted(jobs, key=lambda node: node.pk)
 
     def is_done(self, key: str) -> bool:
         """Whether the crystal has phonons or a stated error of its own."""
-        return BANDS in self._nodes.get(key, {}) or self._own_error(key) is not None
+        return key in self._facts.finished or self._own_error(key) is not None
+
+    def structure_uuids(self) -> set[str]:
+        """Of all crystals."""
+        return {known['uuid'] for known in self._facts.structures.values()}
+
+    def _steps(self, key: str) -> list[dict[str, Any]]:
+        return self._facts.parameters.get(key, [])
 
     def _own_error(self, key: str) -> str | None:
-        failed = [row for row in self._parameters.get(key, []) if row['status'] == 'failed']
+        failed = [row for row in self._steps(key) if row['status'] == 'failed']
         return str(failed[-1]['error']['message']) if failed else None
 
-    def phonons(self, key: str) -> Phonons:
-        """The record of a crystal that has one.
+    def phonons(self, key: str) -> Any:
+        """The :class:`~aiida_mlfc.core.phonons.record.Phonons` of a crystal that has them.
 
         :raises KeyError: if it has none.
         """
-        return phonon_record(self._nodes[key])
+        from aiida_mlfc.data.phonons import phonon_record
+
+        nodes = self._outputs(key)
+        if BANDS not in nodes:
+            raise KeyError(key)
+        return phonon_record(nodes)
+
+    def _outputs(self, key: str) -> dict[str, Node]:
+        labels = [f'{name}__{key}' for name in (FORCE_CONSTANTS, *OUTPUTS)]
+        query = QueryBuilder()
+        query.append(WorkChainNode, filters={'id': self.process.pk}, tag='process')
+        query.append(
+            Node,
+            with_incoming='process',
+            edge_filters={'type': LinkType.RETURN.value, 'label': {'in': labels}},
+            edge_project='label',
+            project='*',
+        )
+        return {label.removesuffix(f'__{key}'): node for node, label in query.all()}
 
     def row(self, key: str, name: str | None = None) -> Row:
         """The row of one crystal.
 
         :param name: what to call it, by default the label of its structure.
         """
-        structure = self.structures[key]
-        name = name or structure.label
-        atoms = structure.get_ase()
+        _load_numbers([self])
+        structure = self._facts.structures[key]
+        name = name or structure['label']
+        summary = structure['summary'] or crystal_summary(self.structures[key])
         known = {
-            'formula': reduced_formula(atoms),
-            'n_atoms': len(atoms),
-            'spacegroup': spacegroup(atoms, SYMPREC),
+            'formula': summary['formula'],
+            'n_atoms': summary['n_atoms'],
+            'spacegroup': summary['spacegroup'],
             'potential': self.potential.name,
             'potential_sha256': self.potential.sha256,
-            'structure_uuid': structure.uuid,
+            'structure_uuid': structure['uuid'],
         }
-        nodes = self._nodes.get(key, {})
-        if BANDS not in nodes:
+        if key not in self._facts.finished:
             return failed_row(name, self._own_error(key) or self._why_nothing(), **known)
-        force_constants = nodes[FORCE_CONSTANTS]
-        row = finished_row(
+        stability, made = (part[key] for part in self._numbers)
+        steps = self._steps(key)
+        return row_from_values(
             name,
-            phonon_record(nodes),
-            Quality(**force_constants.base.attributes.get(KEY_QUALITY)),
-            supercell_matrix=[[round(x) for x in line] for line in force_constants.supercell_matrix],
-            seconds=sum(step['seconds'] for step in self._parameters.get(key, [])),
-            force_constants_uuid=force_constants.uuid,
+            stability,
+            made['quality'],
+            supercell_matrix=[[round(x) for x in line] for line in made['supercell_matrix']],
+            seconds=sum(step['seconds'] for step in steps),
+            force_constants_uuid=made['uuid'],
+            warnings=[
+                *stability['warnings'],
+                *relaxation_warnings(steps),
+                *self._card.warnings(summary['formula'], summary['spacegroup']),
+            ],
             **known,
         )
-        row['warnings'] = [
-            *row['warnings'],
-            *relaxation_warnings(self._parameters.get(key, [])),
-            *card_warnings(self.potential.card, known['formula'], known['spacegroup']),
-        ]
-        return row
+
+    @cached_property
+    def _card(self) -> Card:
+        return Card(self.potential.card)
 
     def _why_nothing(self) -> str:
         """For a crystal that no job reported on: what ended the process."""
@@ -113,19 +163,60 @@ class ScreenOutcome:
 
     def provenance(self, key: str) -> dict[str, str]:
         """The way back from the numbers of one crystal, as text."""
-        structure = self.structures[key]
+        structure = self._facts.structures[key]
         way = {
-            'structure': f'StructureData {structure.uuid}',
-            'read from': str(structure.base.extras.get(EXTRA_SOURCE, 'not recorded')),
+            'structure': f'StructureData {structure["uuid"]}',
+            'read from': str(structure['source'] or 'not recorded'),
             'potential': f'{self.potential.name}, PotentialData {self.potential.uuid}, sha256 {self.potential.sha256}',
         }
-        nodes = self._nodes.get(key, {})
+        nodes = self._outputs(key)
         for name, label in ((FORCE_CONSTANTS, 'force constants'), (BANDS, 'phonon bands')):
             if name in nodes:
                 node = nodes[name]
                 way[label] = f'{type(node).__name__} {node.uuid}, made by {_creator(node)}'
         way['work chain'] = f'{self.process.process_label} {self.process.uuid}'
         return way
+
+
+def rows_of(outcomes: Sequence[ScreenOutcome]) -> Iterator[tuple[Row, ScreenOutcome, str]]:
+    """Every row of many screens with its outcome and key; the database is asked once for all of them."""
+    _load_numbers(outcomes)
+    for outcome in outcomes:
+        for key in outcome.keys:
+            yield outcome.row(key), outcome, key
+
+
+def _load_numbers(outcomes: Sequence[ScreenOutcome]) -> None:
+    waiting = [outcome for outcome in outcomes if outcome._numbers is None]
+    if not waiting:
+        return
+    pks = [outcome.process.pk for outcome in waiting]
+    stable, made = stabilities(pks), force_constants(pks)
+    for outcome in waiting:
+        outcome._numbers = stable[outcome.process.pk], made[outcome.process.pk]
+
+
+def _share_potentials(outcomes: Sequence[ScreenOutcome]) -> None:
+    """Load each potential once, not once a screen: its card can be long."""
+    if not outcomes:
+        return
+    query = QueryBuilder()
+    query.append(WorkChainNode, filters={'id': {'in': [o.process.pk for o in outcomes]}}, tag='process', project='id')
+    query.append(PotentialData, with_outgoing='process', edge_filters={'type': LinkType.INPUT_WORK.value}, project='id')
+    of_process = dict(query.all())
+    potentials = _nodes(list(set(of_process.values())))
+    cards = {pk: Card(node.card) for pk, node in potentials.items()}
+    for outcome in outcomes:
+        pk = of_process[outcome.process.pk]
+        outcome.potential, outcome._card = potentials[pk], cards[pk]
+
+
+def _nodes(pks: Sequence[int]) -> dict[int, Any]:
+    """Nodes by primary key."""
+    if not pks:
+        return {}
+    query = QueryBuilder().append(Node, filters={'id': {'in': list(pks)}}, project=['id', '*'])
+    return dict(query.all())
 
 
 def relaxation_warnings(steps: list[dict[str, Any]]) -> list[str]:

@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from aiida.orm import QueryBuilder, StructureData, WorkChainNode
+from aiida.orm import Group, QueryBuilder, StructureData, WorkChainNode
 
 from aiida_mlfc.data.crystals import EXTRA_SHA256
 from aiida_mlfc.data.outcomes import ScreenOutcome
 
-#: extra of a screen: hash of everything but the crystals
-EXTRA_SETTINGS = 'mlfc_settings'
+#: extras of a screen: hash of everything but the crystals, and what its jobs took for a unit of estimated cost, s
+EXTRA_SETTINGS, EXTRA_PACE = 'mlfc_settings', 'mlfc_seconds_per_cost'
 #: process type of a screen, from its entry point
 SCREEN_TYPE = 'aiida.workflows:mlfc.screen'
 
@@ -42,34 +42,78 @@ def earlier_outcomes(
     query = QueryBuilder()
     query.append(WorkChainNode, filters={f'extras.{EXTRA_SETTINGS}': settings}, tag='screen', project='*')
     query.order_by({'screen': {'ctime': 'desc'}})
+    screens = query.all(flat=True)
+    if not screens:
+        return {}, []
+    keys: dict[int, dict[str, str]] = {}
+    inputs = QueryBuilder()
+    inputs.append(WorkChainNode, filters={'id': {'in': [screen.pk for screen in screens]}}, tag='screen', project='id')
+    inputs.append(StructureData, with_outgoing='screen', project=[f'extras.{EXTRA_SHA256}'], edge_project=['label'])
+    for pk, sha, label in inputs.all():
+        if sha in wanted:
+            keys.setdefault(pk, {})[sha] = label.removeprefix('structures__')
+    screens = [screen for screen in screens if screen.pk in keys]
+    running = [screen for screen in screens if not screen.is_terminated]
     found: dict[str, tuple[ScreenOutcome, str]] = {}
-    running: list[WorkChainNode] = []
-    for process in query.all(flat=True):
-        inputs = QueryBuilder()
-        inputs.append(WorkChainNode, filters={'id': process.pk}, tag='screen')
-        inputs.append(
-            StructureData,
-            with_outgoing='screen',
-            project=[f'extras.{EXTRA_SHA256}'],
-            edge_project=['label'],
-            filters={f'extras.{EXTRA_SHA256}': {'in': list(wanted)}},
-        )
-        keys = {sha: label.removeprefix('structures__') for sha, label in inputs.all()}
-        if not keys:
-            continue
-        if not process.is_terminated:
-            running.append(process)
-            continue
-        outcome = ScreenOutcome(process)
-        for sha, key in keys.items():
+    for outcome in ScreenOutcome.of([screen for screen in screens if screen.is_terminated]):
+        for sha, key in keys[outcome.process.pk].items():
             if sha not in found and outcome.is_done(key):
                 found[sha] = (outcome, key)
     return found, running
 
 
-def all_screens() -> list[WorkChainNode]:
-    """Every screen of the profile, newest first, whoever launched it."""
+def newest_outcomes(settings: str, pks: Iterable[int]) -> dict[int, tuple[ScreenOutcome, str]]:
+    """The newest screen with these settings of each structure, and the key that it has there.
+
+    :param pks: of the structures.
+    """
+    wanted = list(pks)
+    if not wanted:
+        return {}
     query = QueryBuilder()
-    query.append(WorkChainNode, filters={'process_type': SCREEN_TYPE}, tag='screen', project='*')
+    query.append(StructureData, filters={'id': {'in': wanted}}, tag='structure', project='id')
+    query.append(
+        WorkChainNode,
+        with_incoming='structure',
+        filters={f'extras.{EXTRA_SETTINGS}': settings, 'process_type': SCREEN_TYPE},
+        edge_project=['label'],
+        project='*',
+        tag='screen',
+    )
+    query.order_by({'screen': {'ctime': 'asc'}})
+    newest = {pk: (process, label.removeprefix('structures__')) for pk, process, label in query.all()}
+    screens = {process.pk: process for process, _ in newest.values()}
+    outcomes = {outcome.process.pk: outcome for outcome in ScreenOutcome.of(screens.values())}
+    return {pk: (outcomes[process.pk], key) for pk, (process, key) in newest.items()}
+
+
+def all_screens(group: str | None = None) -> list[WorkChainNode]:
+    """Every screen of the profile, newest first, whoever launched it.
+
+    :param group: only those in the group with this label.
+    """
+    query = QueryBuilder()
+    if group is not None:
+        query.append(Group, filters={'label': group}, tag='group')
+    query.append(
+        WorkChainNode,
+        filters={'process_type': SCREEN_TYPE},
+        tag='screen',
+        project='*',
+        **({'with_group': 'group'} if group is not None else {}),
+    )
     query.order_by({'screen': {'ctime': 'desc'}})
     return query.all(flat=True)
+
+
+def measured_pace(settings: str) -> float | None:
+    """Seconds for a unit of estimated cost in the newest screen with these settings that measured it."""
+    query = QueryBuilder()
+    query.append(
+        WorkChainNode,
+        filters={'and': [{f'extras.{EXTRA_SETTINGS}': settings}, {'extras': {'has_key': EXTRA_PACE}}]},
+        tag='screen',
+        project=f'extras.{EXTRA_PACE}',
+    )
+    query.order_by({'screen': {'ctime': 'desc'}})
+    return query.first(flat=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from aiida_mlfc.core.force_constants.record import Quality
 from aiida_mlfc.core.phonons.record import Phonons
@@ -52,6 +52,10 @@ class Row(TypedDict):
 
 #: the keys, in the order in which they are written
 KEYS: tuple[str, ...] = tuple(Row.__annotations__)
+_FROM_STABILITY = (
+    'min_frequency', 'max_frequency', 'verdicts', 'noise_floor', 'free_energy_300K', 'zero_point_energy', 'with_nac',
+)  # fmt: skip
+_FROM_QUALITY = ('max_residual_force', 'acoustic_sum_residual')
 
 
 def failed_row(name: str, error: str, **known: object) -> Row:
@@ -93,21 +97,36 @@ def finished_row(
     :param seconds: wall time spent on this crystal; that of the derivatives alone where it is not given.
     """
     stability = phonons.stability
-    row = {
-        'name': str(name), 'status': 'ok', 'error': None, 'formula': formula, 'spacegroup': spacegroup,
-        'n_atoms': n_atoms, 'supercell_matrix': supercell_matrix,
+    values = {
         'min_frequency': stability.min_frequency, 'max_frequency': stability.max_frequency,
         'verdicts': stability.verdicts, 'noise_floor': stability.noise_floor,
         'free_energy_300K': phonons.thermal.at(REFERENCE_TEMPERATURE)['free_energy'],
-        'zero_point_energy': phonons.thermal.zero_point_energy,
-        'max_residual_force': quality.max_residual_force, 'acoustic_sum_residual': quality.acoustic_sum_residual,
-        'truncation_error': quality.truncation_error, 'uncertainty': quality.uncertainty,
-        'seconds': quality.seconds if seconds is None else seconds,
-        'with_nac': phonons.with_nac, 'warnings': phonons.warnings,
-        'potential': potential, 'potential_sha256': potential_sha256,
-        'structure_uuid': structure_uuid, 'force_constants_uuid': force_constants_uuid,
-    }
-    return plain(row)
+        'zero_point_energy': phonons.thermal.zero_point_energy, 'with_nac': phonons.with_nac,
+    }  # fmt: skip
+    return row_from_values(
+        name, values, quality.to_dict(), formula=formula, spacegroup=spacegroup, n_atoms=n_atoms,
+        supercell_matrix=supercell_matrix, potential=potential, potential_sha256=potential_sha256,
+        seconds=quality.seconds if seconds is None else seconds, warnings=phonons.warnings,
+        structure_uuid=structure_uuid, force_constants_uuid=force_constants_uuid,
+    )  # fmt: skip
+
+
+def row_from_values(name: str, stability: Mapping[str, Any], quality: Mapping[str, Any], **known: object) -> Row:
+    """The row of a crystal from plain numbers, as a database gives them for thousands at once.
+
+    :param stability: ``min_frequency``, ``max_frequency``, ``verdicts``, ``noise_floor``, ``free_energy_300K``,
+        ``zero_point_energy`` and ``with_nac``, and what else there is.
+    :param quality: the quality record of the force constants as a mapping.
+    :param known: all other keys of :class:`Row`.
+    :raises KeyError: if something is missing.
+    """
+    row = {
+        'name': str(name), 'status': 'ok', 'error': None,
+        **{key: stability[key] for key in _FROM_STABILITY}, **{key: quality[key] for key in _FROM_QUALITY},
+        # not measured in every job
+        'truncation_error': quality.get('truncation_error'), 'uncertainty': quality.get('uncertainty'), **known,
+    }  # fmt: skip
+    return plain({key: row[key] for key in KEYS})
 
 
 def rows_to_json(rows: Sequence[Row]) -> str:

@@ -9,8 +9,10 @@ from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, if_
 from aiida.orm import ArrayData, Dict, StructureData
 
 from aiida_mlfc.calculations.base import validate_keys
+from aiida_mlfc.data.many_crystals import ManyCrystals
 from aiida_mlfc.data.phonons import OUTPUTS
 from aiida_mlfc.data.potential import PotentialData
+from aiida_mlfc.workchains.adopting import AdoptsChildren
 from aiida_mlfc.workchains.protocol import protocol_inputs
 from aiida_mlfc.workchains.restart import NAMESPACE, ForceConstantsWorkChain, PhononsWorkChain, RelaxWorkChain
 
@@ -51,7 +53,7 @@ def fill_builder(
             step.metadata.options = options
 
 
-class PhononWorkChain(WorkChain):
+class PhononWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
     """Phonons of one or many crystals with one potential; three jobs whatever their number."""
 
     @classmethod

@@ -13,6 +13,8 @@ from aiida_mlfc.calculations.evaluate import EvaluateCalculation
 from aiida_mlfc.calculations.force_constants import ForceConstantsCalculation
 from aiida_mlfc.calculations.phonons import PhononsCalculation
 from aiida_mlfc.calculations.relax import RelaxCalculation
+from aiida_mlfc.data.many_crystals import ManyCrystals
+from aiida_mlfc.workchains.adopting import AdoptsChildren
 
 #: scheduler exit codes of CalcJob: out of memory and out of walltime
 OUT_OF_MEMORY, OUT_OF_WALLTIME = 110, 120
@@ -20,7 +22,7 @@ OUT_OF_MEMORY, OUT_OF_WALLTIME = 110, 120
 NAMESPACE = 'mlfc'
 
 
-class RestartWorkChain(BaseRestartWorkChain):
+class RestartWorkChain(AdoptsChildren, BaseRestartWorkChain, ManyCrystals):
     """Base of those below: restarts an interrupted job from what it finished, keeps partial success."""
 
     _process_class = MlfcCalculation

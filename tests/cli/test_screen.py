@@ -133,6 +133,45 @@ def test_query_where_from(screened):
     assert 'no crystal is called' in missing.stderr
 
 
+def test_query_all_and_group(screened):
+    command, *_ = screened
+    everything = json.loads(command('query', 'all', '--json').stdout)
+    assert {row['name'] for row in everything} == {HOSTILE, 'NaCl'}
+    (group,) = command.python('from aiida.orm import *; print(*[g.label for g in Group.collection.all()])').split()
+    assert group.startswith('mlfc/screen/tiny/')
+    assert json.loads(command('query', 'all', '--group', group, '--json').stdout) == everything
+    assert json.loads(command('query', 'all', '--group', 'nothing', '--json').stdout) == []
+    short = command('query', 'all', '--limit', '1')
+    assert '2 crystals, the first 1 are shown' in short.stderr
+
+
+def test_archive_opens_in_another_profile(screened, make_command, tmp_path):
+    """The same rows, the same page and the same way back from an archive, where nothing was computed."""
+    command, *_ = screened
+    archive = tmp_path / 'screen.aiida'
+    done = command('export', 'LAST', '-o', archive)
+    assert done.returncode == 0, done.stderr
+    for arguments, message in (
+        (('LAST', '-o', archive), 'exists'),
+        (('nonsense', '-o', tmp_path / 'x.aiida'), 'groups of screens: mlfc/screen/tiny/'),
+    ):
+        refused = command('export', *arguments)
+        assert refused.returncode == 2
+        assert message in refused.stderr
+    other = make_command()
+    assert other('query', 'all').returncode == 0
+    imported = other.verdi('archive', 'import', str(archive))
+    assert imported.returncode == 0, imported.stderr + imported.stdout
+    rows = json.loads(command('query', 'all', '--json').stdout)
+    assert json.loads(other('query', 'all', '--json').stdout) == rows
+    assert other('query', 'where-from', 'NaCl').stdout.split()[0] == 'NaCl'
+    page, same = tmp_path / 'page.html', tmp_path / 'same.html'
+    assert command('report', '-o', page).returncode == 0
+    assert other('report', '-o', same).returncode == 0
+    # the work chains have other primary keys there; the names in where-from say so too
+    assert len(same.read_text()) == pytest.approx(len(page.read_text()), rel=0.01)
+
+
 def test_potentials(screened, tiny_checkpoint, tmp_path):
     command, *_ = screened
     shown = json.loads(command('potential', 'show', tiny_checkpoint, '--json').stdout)

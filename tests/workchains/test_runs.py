@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
 from aiida.orm import CalcJobNode, Dict
 from ase.build import bulk
 
+from aiida_mlfc.data.costs import structure_costs
 from aiida_mlfc.data.outcomes import ScreenOutcome
 from aiida_mlfc.data.phonons import OUTPUTS
+from aiida_mlfc.data.screens import measured_pace
 from aiida_mlfc.runner.force_constants import compute_force_constants
 from aiida_mlfc.workchains.phonon import PhononWorkChain
 from aiida_mlfc.workchains.restart import ForceConstantsWorkChain
@@ -98,6 +101,29 @@ def test_one_that_fails_does_not_take_the_other_along(mlfc_code, potential_node,
     assert row['status'] == 'failed'
     assert 'does not know Fe' in row['error']
     assert outcome.row('Si')['status'] == 'ok'
+
+
+def test_every_round_of_shards_is_handed_on(mlfc_code, potential_node, make_structure, silicon, rocksalt):
+    """Two shards one after the other: the second adds to the outputs of the first, and the pace is learned."""
+    structures = {'Si': make_structure(silicon, 'silicon'), 'NaCl': make_structure(rocksalt, 'halite')}
+    builder = ScreenWorkChain.get_builder_from_protocol(
+        mlfc_code, structures, potential_node, 'fast', OVERRIDES, relax=False
+    )
+    builder.shard_size, builder.max_concurrent, builder.settings = 1, 1, 'some settings'
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    for name in ('output_force_constants', *OUTPUTS):
+        assert set(outputs[name]) == {'Si', 'NaCl'}
+        assert set(node.outputs[name]) == {'Si', 'NaCl'}
+    labels = sorted(link.link_label for link in node.base.links.get_outgoing(link_type=LinkType.CALL_WORK).all())
+    assert labels == ['shard_0000', 'shard_0001']
+    assert node.base.extras.get('mlfc_settings') == 'some settings'
+    outcome = ScreenOutcome(node)
+    seconds = sum(outcome.row(key)['seconds'] for key in structures)
+    costs = structure_costs(structures, potential_node.cutoff, {'supercell_matrix': [2, 2, 2]})
+    assert node.base.extras.get('mlfc_seconds_per_cost') == pytest.approx(seconds / sum(costs.values()))
+    assert measured_pace('some settings') == node.base.extras.get('mlfc_seconds_per_cost')
+    assert measured_pace('other settings') is None
 
 
 FLAKY = """#!/bin/sh

@@ -16,8 +16,8 @@ from ase import Atoms
 
 from aiida_mlfc.core.structures.supercells import supercell_for_length
 
-#: cost of a crystal however small, in edges times directions: reading, symmetry, mesh and bands, files. Measured with
-#: dx-demo in float64 on one core: examples/benchmarks/screen_overhead.py.
+#: cost of a crystal however small, in edges times directions: reading, symmetry, mesh and bands, files. A choice, not
+#: a measurement: it keeps thousands of tiny crystals from looking free.
 FIXED_COST = 20_000.0
 #: Å; stands for the supercell that ``supercell_matrix: auto`` will find
 LENGTH_OF_AUTO = 10.0
