@@ -18,7 +18,7 @@ MARKS = {
     (WHOLE, 'float32'): (COLOURS[4], 'diamond-open'), (WHOLE, 'float64'): (COLOURS[4], 'diamond'),
     (MEMORY, 'float32'): (COLOURS[2], 'square-open'), (MEMORY, 'float64'): (COLOURS[2], 'square'),
 }  # fmt: skip
-SHORT = {ALONE: 'time, force constants alone', WHOLE: 'time, with symmetry search', MEMORY: 'peak memory'}
+SHORT = {ALONE: 'time, force constants alone', WHOLE: 'time from the unit cell on', MEMORY: 'peak memory'}
 #: pixels: of a case in a figure of ratios, and of what is around them
 STEP, AROUND = 34, 150
 

@@ -19,7 +19,7 @@ OFFICIAL = 'official MatterSim, phonopy finite displacements'
 WORKFLOW = 'official PhononWorkflow, bands and DOS left out'
 OWN = 'phonopy finite displacements, our MatterSim in float32'
 ALONE = 'force constants, symmetry known before, CPU s'
-WHOLE = "force constants with phonopy's symmetry search, CPU s"
+WHOLE = 'force constants from the unit cell on, symmetry search included where there is one, CPU s'
 MEMORY = 'peak memory of force constants, MiB'
 FIGURE, AXES = 'Accuracy against time', ('CPU s, symmetry known before', 'relative error of the force constants')
 CAPTION = 'Each point is a crystal (hover for its name); the error is that of the Frobenius norm, from our float64.'
@@ -33,7 +33,7 @@ class Judge:
 
     def __init__(self, crystal: Crystal, exact: np.ndarray) -> None:
         self.exact = exact
-        self._phonon = set_up(crystal.atoms, np.diag(crystal.supercell), is_symmetry=False).phonon
+        self._phonon = set_up(crystal.atoms, np.diag(crystal.supercell)).phonon
         self._wanted = self._frequencies(exact)
 
     def _frequencies(self, array: np.ndarray) -> np.ndarray:

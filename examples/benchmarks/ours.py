@@ -57,7 +57,10 @@ def energy_forces(crystal: str, supercell: list[int]) -> Measured:
 
 
 def force_constants(crystal: str, supercell: list[int], engine: str = 'auto') -> Measured:
-    """The public call; ``alone`` is its time without phonopy's symmetry search, ``search``."""
+    """The public call; ``alone`` is its time without that of building supercells and searching symmetry, ``search``.
+
+    The symmetry of the supercell is searched for rows only; with the engine ``auto`` it would count as ``alone``.
+    """
     unitcell = read(crystal)
     warm_up(unitcell)
 
@@ -68,8 +71,9 @@ def force_constants(crystal: str, supercell: list[int], engine: str = 'auto') ->
             nonlocal search
             started = clock()
             setup = set_up(*arguments, **options)
-            # generates the displacements: part of the search here as it is at the peer
-            _ = setup.directions
+            if engine == 'rows':
+                # generates the displacements: part of the search here as it is at the peer
+                _ = setup.directions
             search = clock() - started
             return setup
 
