@@ -8,12 +8,14 @@ from typing import Any
 from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
+from aiida.orm import Dict
 from aiida_phonopy.data import PhonopyData
 
 from aiida_mlfc.calculations.base import MlfcCalculation, validate_keys
 from aiida_mlfc.data.force_sets import force_set_input
 from aiida_mlfc.data.potential import PotentialData
 from aiida_mlfc.exchange.names import TRAINED_FILES, TRAINING, TRAINING_LOG
+from aiida_mlfc.exchange.training_options import train_options
 
 
 def validate_force_sets(namespace: Any, port: Any) -> str | None:
@@ -25,6 +27,15 @@ def validate_force_sets(namespace: Any, port: Any) -> str | None:
             force_set_input(node)
         except (ValueError, AttributeError, KeyError) as error:
             return f'{key}: {error}'
+    return None
+
+
+def validate_settings(node: Dict | None, port: Any) -> str | None:
+    """Wrong settings are refused here and not after an hour in a queue."""
+    try:
+        train_options(node.get_dict() if node is not None else {})
+    except ValueError as error:
+        return str(error)
     return None
 
 
@@ -46,6 +57,7 @@ class TrainCalculation(MlfcCalculation):
             validator=validate_force_sets,
             help='With displacements and forces; every second configuration is held back for the errors on the card.',
         )
+        spec.inputs['parameters'].validator = validate_settings
         spec.input(
             'foundation_model',
             valid_type=PotentialData,

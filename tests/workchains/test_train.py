@@ -174,3 +174,11 @@ def test_fine_tuning_as_a_calculation(force_set, mlfc_code):
     assert (tuned.architecture, tuned.name, tuned.filename) == ('mattersim', 'tuned', 'trained.pth')
     assert tuned.card['foundation model']['sha256'] == start.sha256
     assert node.inputs.foundation_model.uuid == start.uuid
+
+
+def test_settings_are_checked_before_anything_is_submitted(force_set, mlfc_code):
+    builder = CalculationFactory('mlfc.train').get_builder()
+    with pytest.raises(ValueError, match='nothing to validate on'):
+        builder.parameters = Dict({'patience': 3})
+    with pytest.raises(ValueError, match='wanted keys of name, seed'):
+        WorkflowFactory('mlfc.train').get_builder().mlfc.parameters = Dict({'learning_rat': 0.1})

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.training.batches import draw_batch, prepare
 from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT
 from aiida_mlfc.core.potentials.training.loop import Trainer
@@ -184,3 +185,21 @@ def test_states_of_before_these_settings_continue(material, tmp_path):
     trainer = Trainer(untrained(), [material], recipe, tmp_path)
     assert trainer.step == 2
     assert trainer.run()
+
+
+@pytest.mark.parametrize('stage', [1, 2])
+def test_energies_of_real_supercells(reference, stage):
+    """Energies off by 0.3 eV in 16 atoms: the fourth term is weight (0.3/16)²; without a weight there is none."""
+    model = EmbeddedAtoms()
+    found = []
+    for u in reference.displacements:
+        moved = reference.supercell.copy()
+        moved.positions += u
+        found.append(model(build_graph(moved, model.cutoff, model.species)).item())
+    known = prepare(replace(reference, energies=np.array(found) + 0.3), model)
+    recipe = replace(RECIPE, supercell_share=1.0, energy_weight=100.0, learned_weights=False)
+    batch = draw_batch([known], recipe, np.random.default_rng(0), model, stage)
+    terms = loss_terms(model, batch, recipe)
+    assert terms[3].item() == pytest.approx(100 * (0.3 / 16) ** 2, rel=1e-9)
+    off = replace(recipe, energy_weight=0.0)
+    assert len(loss_terms(model, draw_batch([known], off, np.random.default_rng(0), model, stage), off)) == 3
