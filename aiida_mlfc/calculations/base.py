@@ -12,7 +12,7 @@ from aiida.orm import Dict, RemoteData
 
 from aiida_mlfc.data.many_crystals import ManyCrystals
 from aiida_mlfc.data.potential import PotentialData
-from aiida_mlfc.exchange.job import Job, write_job
+from aiida_mlfc.exchange.job import Job, JobFileError, check_workers, write_job
 from aiida_mlfc.exchange.names import INPUTS, OTHER_POTENTIAL_FILES, POTENTIAL_FILE, RESULTS, SUMMARY_FILE, check_key
 
 STDERR_FILE = 'mlfc-run.err'
@@ -29,6 +29,15 @@ def validate_keys(namespace: Any, _: Any) -> str | None:
             check_key(key)
         except ValueError as error:
             return str(error)
+    return None
+
+
+def validate_workers(workers: Any, _: Any) -> str | None:
+    """A number, or ``auto``."""
+    try:
+        check_workers(workers)
+    except JobFileError as error:
+        return str(error)
     return None
 
 
@@ -57,6 +66,23 @@ class MlfcCalculation(CalcJob, ManyCrystals):
             required=False,
             help='Folder of an interrupted run: what is finished there is not computed again.',
         )
+        # How it is run is no part of what it is: neither is in the hash, so that results are found again.
+        spec.input(
+            'workers',
+            valid_type=(int, str),
+            non_db=True,
+            required=False,
+            validator=validate_workers,
+            help='Processes in the job: a number, or "auto" for one a visible GPU, or one a core. One that dies is '
+            'replaced, and what it died of is tried again alone. Without it there is one process and no supervisor.',
+        )
+        spec.input(
+            'again',
+            valid_type=list,
+            non_db=True,
+            required=False,
+            help='Keys whose results in parent_folder are not to be believed.',
+        )
         spec.inputs['metadata']['options']['resources'].default = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
         spec.inputs['metadata']['options']['withmpi'].default = False
         spec.inputs['metadata']['options']['max_wallclock_seconds'].default = DEFAULT_WALLTIME
@@ -64,6 +90,13 @@ class MlfcCalculation(CalcJob, ManyCrystals):
             'output_parameters',
             valid_type=Dict,
             help='By key: status, and either the numbers of the task or the error.',
+        )
+        spec.output(
+            'output_attempts',
+            valid_type=Dict,
+            required=False,
+            help='Of a job that did not finish: by key, how often processes were killed in the middle of it, alone or '
+            'in company, or stopped.',
         )
         spec.exit_code(
             302, 'ERROR_OUTPUT_RESULTS_MISSING', invalidates_cache=True, message='The job left no results at all.'
@@ -83,8 +116,21 @@ class MlfcCalculation(CalcJob, ManyCrystals):
             invalidates_cache=True,
             message='The job used another checkpoint than its input: sha256 {got}, wanted {wanted}.',
         )
+        spec.exit_code(
+            307,
+            'ERROR_JOB_STOPPED',
+            invalidates_cache=True,
+            message='The job was stopped from outside (cancelled, or out of walltime): {n_done} of {n_all} are done.',
+        )
         spec.exit_code(310, 'ERROR_JOB_REFUSED', message='mlfc-run refused the job: {reason}')
         spec.exit_code(410, 'ERROR_SOME_STRUCTURES_FAILED', message='Failed: {keys}; see output_parameters.')
+        spec.exit_code(
+            412,
+            'ERROR_SOME_STRUCTURES_KILLED',
+            invalidates_cache=True,
+            message='Failed: {keys}, of these for lack of memory or by killing the process: {killed}; see '
+            'output_parameters.',
+        )
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the job folder."""
@@ -94,6 +140,7 @@ class MlfcCalculation(CalcJob, ManyCrystals):
             self.job_options(),
             {key: self.name_of(key) for key in crystals},
             self._potential_file() if self.NEEDS_POTENTIAL else None,
+            execution={name: self.inputs[name] for name in ('workers', 'again') if self.inputs.get(name) is not None},
         )
         write_job(Path(folder.abspath), job, {key: self.crystal_input(key) for key in crystals})
         code = CodeInfo()

@@ -21,6 +21,19 @@ class RelaxCalculation(MlfcCalculation):
         """Structures in, relaxed structures out."""
         super().define(spec)
         spec.input_namespace('structures', valid_type=StructureData, dynamic=True, validator=validate_keys)
+        spec.input_namespace(
+            'origins',
+            valid_type=StructureData,
+            dynamic=True,
+            required=False,
+            help='By key, where a relaxation began that is continued here; displacements count from there.',
+        )
+        spec.output_namespace(
+            'output_unconverged',
+            valid_type=StructureData,
+            dynamic=True,
+            help='By key, where a relaxation stood that did not reach its goal; another may go on from there.',
+        )
         spec.output_namespace(
             'output_structures',
             valid_type=StructureData,
@@ -30,5 +43,8 @@ class RelaxCalculation(MlfcCalculation):
         spec.inputs['metadata']['options']['parser_name'].default = 'mlfc.relax'
 
     def crystal_input(self, key: str) -> dict[str, Any]:
-        """The structure."""
-        return {'structure': structure_arrays(self.inputs.structures[key].get_ase())}
+        """The structure, and the origin if it has another one."""
+        found = {'structure': structure_arrays(self.inputs.structures[key].get_ase())}
+        if key in self.inputs.get('origins', {}):
+            found['origin'] = structure_arrays(self.inputs.origins[key].get_ase())
+        return found

@@ -55,6 +55,11 @@ def remove_marks(folder: Path | str) -> None:
     shutil.rmtree(Path(folder) / RESULTS / RUNNING, ignore_errors=True)
 
 
+def forget_result(folder: Path | str, key: str) -> None:
+    """Remove the result of one structure, so that it is computed again."""
+    _remove(Path(folder) / RESULTS / check_key(key))
+
+
 def _remove(path: Path) -> None:
     """A folder with all that is in it, a file, or a link but not what it leads to."""
     if path.is_symlink() or path.is_file():

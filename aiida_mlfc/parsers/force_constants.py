@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
 from aiida.orm import StructureData
 
 from aiida_mlfc.data.force_constants import force_constants_node
-from aiida_mlfc.exchange.arrays import read_arrays
+from aiida_mlfc.exchange.arrays import read_array, read_arrays
 from aiida_mlfc.exchange.job import structure_from_arrays
 from aiida_mlfc.exchange.names import ARRAYS_FILE, FORCE_CONSTANTS_FILE
 from aiida_mlfc.parsers.base import MlfcParser
@@ -20,8 +19,7 @@ class ForceConstantsParser(MlfcParser):
 
     def attach(self, key: str, folder: Path, data: dict[str, Any]) -> None:
         """The force constants with the cell they belong to, and the quality record as an attribute."""
-        with h5py.File(folder / FORCE_CONSTANTS_FILE, 'r') as handle:
-            array = handle['force_constants'][...]
+        array = read_array(folder / FORCE_CONSTANTS_FILE, 'force_constants')
         # The job puts the cell exactly on its symmetry; these are the positions the array belongs to.
         unitcell = StructureData(ase=structure_from_arrays(read_arrays(folder / ARRAYS_FILE)['structure']))
         nac = self.node.inputs.nac_params.get(key) if 'nac_params' in self.node.inputs else None

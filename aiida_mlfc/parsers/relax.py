@@ -19,10 +19,18 @@ class RelaxParser(MlfcParser):
 
     def attach(self, key: str, folder: Path, data: dict[str, Any]) -> None:
         """The relaxed structure, checked against the one that went in."""
+        self.out(f'output_structures.{key}', self._structure(key, folder))
+
+    def attach_failed(self, key: str, folder: Path) -> None:
+        """Where a relaxation stood that did not converge."""
+        if (folder / ARRAYS_FILE).exists():
+            self.out(f'output_unconverged.{key}', self._structure(key, folder))
+
+    def _structure(self, key: str, folder: Path) -> StructureData:
         atoms = structure_from_arrays(read_arrays(folder / ARRAYS_FILE)['structure'])
         given = self.node.inputs.structures[key]
         if not np.array_equal(atoms.numbers, given.get_ase().numbers):
             raise ValueError(f'{key}: the relaxed structure holds other atoms than the input')
         node = StructureData(ase=atoms)
         node.label = given.label
-        self.out(f'output_structures.{key}', node)
+        return node

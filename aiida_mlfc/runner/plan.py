@@ -11,7 +11,7 @@ from typing import Any
 from aiida_mlfc.core.checkpoint_header import CheckpointError, sha256_of
 from aiida_mlfc.core.printable import printable
 from aiida_mlfc.exchange.job import Job, JobFileError, fingerprint, read_input, read_job
-from aiida_mlfc.exchange.results import ResultError, check_results, is_done
+from aiida_mlfc.exchange.results import ResultError, check_results, forget_result, is_done
 from aiida_mlfc.runner.options import read_options
 from aiida_mlfc.runner.tasks import JOINT_TASKS
 
@@ -65,9 +65,10 @@ class Plan:
             raise Refused(EXIT_BAD_POTENTIAL, f'potential: {error}') from error
 
 
-def read_plan(folder: Path) -> Plan:
+def read_plan(folder: Path, forget: bool = False) -> Plan:
     """Read the job, and find what of it is to be done.
 
+    :param forget: remove the results that the job says are not to be believed.
     :raises Refused: if it cannot be understood, or its potential is not there.
     """
     try:
@@ -84,14 +85,19 @@ def read_plan(folder: Path) -> Plan:
             digest = sha256_of(folder / job.potential)
     except OSError as error:
         raise Refused(EXIT_BAD_POTENTIAL, f'potential: {error}') from error
-    pending, again = {}, set(job.execution.get('again', []))
+    pending = {}
+    try:
+        for key in job.execution.get('again', []) if forget else ():
+            forget_result(folder, key)
+    except OSError as error:
+        raise Refused(EXIT_CANNOT_WRITE, f'results: {error}') from error
     for key in job.structures:
         try:
             mark = fingerprint(folder, job, key, digest)
         except OSError as error:
             raise Refused(EXIT_BAD_JOB, f'input of {key}: {error}') from error
         # what all inputs make together is kept by the task itself
-        if job.task in JOINT_TASKS or key in again or not is_done(folder, key, mark):
+        if job.task in JOINT_TASKS or not is_done(folder, key, mark):
             pending[key] = mark
     return Plan(folder, job, options, digest, pending)
 

@@ -50,7 +50,7 @@ def run_job(folder: Path, workers: int | str | None = None, role: Role = 'whole'
     :return: the exit code.
     """
     try:
-        plan = read_plan(folder)
+        plan = read_plan(folder, forget=role == 'whole')
         n_done = len(plan.job.structures) - len(plan.fingerprints)
         if role == 'whole':
             say(f'mlfc-run: {plan.job.task}, {len(plan.job.structures)} structures, {n_done} done already')

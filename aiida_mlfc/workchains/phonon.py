@@ -9,13 +9,17 @@ from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, if_
 from aiida.orm import ArrayData, Dict, StructureData
 
 from aiida_mlfc.calculations.base import validate_keys
+from aiida_mlfc.core.printable import printable
 from aiida_mlfc.data.many_crystals import ManyCrystals
 from aiida_mlfc.data.phonons import OUTPUTS
 from aiida_mlfc.data.potential import PotentialData
 from aiida_mlfc.workchains.adopting import AdoptsChildren
+from aiida_mlfc.workchains.endings import because, define_endings, ending_with
 from aiida_mlfc.workchains.protocol import protocol_inputs
 from aiida_mlfc.workchains.restart import NAMESPACE, ForceConstantsWorkChain, PhononsWorkChain, RelaxWorkChain
 
+#: characters of a reason in an exit message
+_LONGEST_REASON = 300
 RELAXED, FORCE_CONSTANTS = 'output_structures', 'output_force_constants'
 
 
@@ -39,6 +43,8 @@ def fill_builder(
 
     inputs = protocol_inputs('phonon', protocol, overrides)
     code = load_code(code) if isinstance(code, str) else code
+    options = dict(options or {})
+    workers = options.pop('workers', None)
     builder.potential = potential
     if nac_params:
         builder.nac_params = nac_params
@@ -49,6 +55,8 @@ def fill_builder(
         step = getattr(builder, name)[NAMESPACE]
         step.code = code
         step.parameters = Dict(inputs[name]['parameters'])
+        if workers is not None:
+            step.workers = workers
         if options:
             step.metadata.options = options
 
@@ -97,6 +105,7 @@ class PhononWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
             411, 'ERROR_SOME_CRYSTALS_FAILED', message='No phonons for {keys}; output_parameters of the jobs say why.'
         )
         spec.exit_code(400, 'ERROR_SUB_PROCESS_FAILED', message='{label}<{pk}> failed with exit status {status}.')
+        define_endings(spec, 'Some crystals have no phonons')
 
     @classmethod
     def get_builder_from_protocol(
@@ -116,7 +125,7 @@ class PhononWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
         :param structure: one crystal, or several by key.
         :param protocol: ``fast``, ``balanced`` (default) or ``stringent``.
         :param overrides: laid over the protocol, ``{'relax': {...}, 'force_constants': {...}, 'phonons': {...}}``.
-        :param options: ``metadata.options`` of the jobs.
+        :param options: ``metadata.options`` of the jobs, and ``workers``: processes in a job, a number or ``auto``.
         :param relax: relax positions (and cell, if overridden so) first.
         :param nac_params: Born charges and dielectric tensor by key.
         """
@@ -130,6 +139,7 @@ class PhononWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
         self.ctx.structures = dict(self.inputs.structures)
         self.ctx.force_constants = {}
         self.ctx.phonons = set()
+        self.ctx.ended = None
 
     def should_relax(self) -> bool:
         """Whether relaxation is asked for."""
@@ -186,9 +196,22 @@ class PhononWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
     def results(self) -> ExitCode | None:
         """Success means: every crystal has phonons."""
         missing = sorted(set(self.inputs.structures) - self.ctx.phonons)
-        if missing:
-            return self.exit_codes.ERROR_SOME_CRYSTALS_FAILED.format(keys=', '.join(missing))
-        return None
+        if not missing:
+            return None
+        if self.ctx.ended:
+            return ExitCode(*self.ctx.ended)
+        code = self.exit_codes.ERROR_SOME_CRYSTALS_FAILED.format(keys=', '.join(missing))
+        return because(code, f'The first: {self._why(missing[0])}') if self._why(missing[0]) else code
+
+    def _why(self, key: str) -> str:
+        """What the last job that failed for a crystal said of it."""
+        for name in ('phonons_run', 'force_constants_run', 'relax'):
+            child = self.ctx.get(name)
+            if child is not None and 'output_parameters' in child.outputs:
+                row = child.outputs.output_parameters.get_dict().get(key, {})
+                if row.get('status') == 'failed':
+                    return f'{key}: {printable(row["error"]["message"], _LONGEST_REASON)}'
+        return ''
 
     def _submit(self, process: type[WorkChain], namespace: str, **crystals: Any) -> ToContext:
         inputs = AttributeDict(self.exposed_inputs(process, namespace))
@@ -201,13 +224,27 @@ class PhononWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
         return ToContext(**{namespace if namespace == 'relax' else f'{namespace}_run': running})
 
     def _failure(self, child: Any) -> ExitCode | None:
-        """An exit code unless the child finished, be it with some crystals failed."""
-        accepted = (0, child.process_class.spec().exit_codes.ERROR_SOME_STRUCTURES_FAILED.status)
+        """An exit code, unless the child finished, be it with some crystals failed, or ended early with some of them.
+
+        What ended it early is said at the end, when the crystals that it did finish have their phonons.
+        """
+        codes = child.process_class.spec().exit_codes
+        accepted = (0, codes.ERROR_SOME_STRUCTURES_FAILED.status, codes.ERROR_SOME_STRUCTURES_KILLED.status)
         if child.is_finished and child.exit_status in accepted:
             return None
-        return self.exit_codes.ERROR_SUB_PROCESS_FAILED.format(
-            label=child.process_label, pk=child.pk, status=child.exit_status
-        )
+        label = ending_with(child.exit_status)
+        if label is None:
+            code = self.exit_codes.ERROR_SUB_PROCESS_FAILED.format(
+                label=child.process_label, pk=child.pk, status=child.exit_status
+            )
+        else:
+            code = self.exit_codes[label]
+        code = because(code, f'{child.process_label}<{child.pk}>: {child.exit_message or "no message"}')
+        done = child.outputs.output_parameters.get_dict() if 'output_parameters' in child.outputs else {}
+        if any(row['status'] == 'ok' for row in done.values()):
+            self.ctx.ended = [code.status, code.message]
+            return None
+        return code
 
     @staticmethod
     def _namespace(child: Any, name: str) -> dict[str, Any]:

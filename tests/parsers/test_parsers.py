@@ -232,7 +232,8 @@ def test_stopped_before_the_first_result_is_not_refused(folder, parse, content):
     path = folder()
     shutil.rmtree(path / 'results')
     (path / 'mlfc-run.err').write_bytes(content)
-    assert parse(path)[1].exit_status == code('ERROR_OUTPUT_RESULTS_MISSING')
+    wanted = 'ERROR_JOB_STOPPED' if b'SIGTERM' in content else 'ERROR_OUTPUT_RESULTS_MISSING'
+    assert parse(path)[1].exit_status == code(wanted)
 
 
 def test_other_atoms_in_the_relaxed_structure(folder, parse):
