@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from aiida_mlfc.core.printable import printable
 from aiida_mlfc.reports.rows import Row, describe_supercell
 
 if TYPE_CHECKING:
@@ -17,16 +17,6 @@ if TYPE_CHECKING:
 PIPED_WIDTH = 120
 #: short names of the verdicts' thresholds, THz
 SHORT_VERDICTS = {'zero': '0', 'strict_0.05THz': '-0.05', 'mp_5cm-1': '-0.15', 'mattersim_0.3THz': '-0.3'}
-
-
-def printable(text: object) -> str:
-    """A text on one line without anything that a terminal obeys.
-
-    Control characters (escape sequences begin with one), marks that reverse the direction of writing, private and
-    undecodable characters are dropped; any kind of white space becomes one blank.
-    """
-    one_line = ' '.join(str(text).split())
-    return ''.join(c for c in one_line if unicodedata.category(c)[0] != 'C')
 
 
 def summarise_verdicts(verdicts: dict[str, str]) -> str:
