@@ -15,7 +15,7 @@ from aiida_mlfc.calculations.base import MlfcCalculation, validate_keys
 from aiida_mlfc.data.force_sets import force_set_input
 from aiida_mlfc.data.potential import PotentialData
 from aiida_mlfc.exchange.names import TRAINED_FILES, TRAINING, TRAINING_LOG
-from aiida_mlfc.exchange.training_options import train_options
+from aiida_mlfc.exchange.training_options import START_FOLDER, train_options
 
 
 def validate_force_sets(namespace: Any, port: Any) -> str | None:
@@ -97,7 +97,7 @@ class TrainCalculation(MlfcCalculation):
         return self.inputs.foundation_model.architecture if 'foundation_model' in self.inputs else 'dx'
 
     def _start_file(self) -> str:
-        return f'start{Path(TRAINED_FILES[self._architecture()]).suffix}'
+        return f'{START_FOLDER}/{self.inputs.foundation_model.filename}'
 
     def crystal_input(self, key: str) -> dict[str, Any]:
         """Supercell, displacements, forces, and where they come from."""

@@ -21,6 +21,7 @@ from aiida_mlfc.core.structures.cells import to_ase
 from aiida_mlfc.exchange.job import Job, structure_arrays, write_job
 from aiida_mlfc.exchange.names import TRAINED_FILES, TRAINING, TRAINING_LOG
 from aiida_mlfc.exchange.results import ResultError, read_result
+from aiida_mlfc.exchange.training_options import START_FOLDER
 from aiida_mlfc.reports.learning_curve import read_log, save_learning_curve
 
 #: exit codes of mlfc-run: done; done, but some force sets were refused; stopped, the state is kept
@@ -115,9 +116,10 @@ def _with_foundation(options: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The potential to start from, if any, as a file in the job folder."""
     if options.get('foundation_model') is not None:
         path = resolve(options['foundation_model'])
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / path.name)
-        options['foundation_model'] = path.name
+        target = folder / START_FOLDER / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+        options['foundation_model'] = f'{START_FOLDER}/{path.name}'
     return options
 
 

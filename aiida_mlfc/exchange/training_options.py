@@ -33,6 +33,8 @@ OF_RECIPE = {
 OF_MODEL = {'num_channels': 'channels', 'num_interactions': 'n_layers', 'r_max': 'cutoff'}
 #: share of the steps after which stage two begins, where only ``stage_two`` is said
 START_STAGE_TWO = 0.7
+#: folder of the job that holds the file of ``foundation_model``, under its own name: official files have no other
+START_FOLDER = 'start'
 DTYPES = ('float32', 'float64')
 
 

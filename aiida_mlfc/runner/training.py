@@ -81,7 +81,7 @@ def run_train(
         splits = {key: split(found[key], options) for key in found if key not in unseen}
         if not splits:
             raise ReferenceError('no force set is left to learn from')
-        check_mixture([*(s.learned for s in splits.values()), *unseen.values()])
+        check_mixture([s.learned for s in splits.values()])
         model, stage, start = _train(folder, splits, list(unseen.values()), options)
         rows = {key: evaluate(model, s.held_back or s.learned) for key, s in splits.items()}
         rows |= {key: evaluate(model, reference) for key, reference in unseen.items()}

@@ -172,7 +172,7 @@ def test_fine_tuning_as_a_calculation(force_set, mlfc_code):
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
     tuned = outputs['output_potential']
     assert (tuned.architecture, tuned.name, tuned.filename) == ('mattersim', 'tuned', 'trained.pth')
-    assert tuned.card['foundation model']['sha256'] == start.sha256
+    assert tuned.card['foundation model'] == {'name': 'tiny-random', 'sha256': start.sha256}
     assert node.inputs.foundation_model.uuid == start.uuid
 
 

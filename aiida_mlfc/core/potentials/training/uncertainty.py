@@ -144,7 +144,10 @@ class Spread:
                 return scale
             # in proportion for small differences, otherwise where they make modes unstable
             scale *= error / spread
-        raise RuntimeError(f'uncertainty: the spread of the ensemble is {spread:.3g} THz, wanted {error:.3g}')
+        raise RuntimeError(
+            f'uncertainty: the spread of the ensemble is {spread:.3g} THz, wanted {error:.3g}; with '
+            'uncertainty_members 0 there is a potential without one'
+        )
 
 
 def uncertainty_entry(
