@@ -25,8 +25,6 @@ from torch.nn.functional import linear
 from torch.nn.functional import silu as plain_silu
 
 Maybe: TypeAlias = Tensor | None
-#: elements of a tensor that are worked on at once on a CPU, so that they stay in its cache
-ELEMENTS_AT_ONCE = 2**16
 _ONCE = ContextVar('once', default=False)
 
 
@@ -94,28 +92,6 @@ def _dot(*terms: tuple[Maybe, Maybe]) -> Maybe:
         if u is not None and factor is not None:
             total = u * factor if total is None else torch.addcmul(total, u, factor)
     return total
-
-
-def _dots(us: tuple[Maybe, ...], matrix: tuple[tuple[Maybe, ...], ...]) -> list[Maybe]:
-    """:func:`_dot` of ``us`` with each row of ``matrix``, slice by slice, so that memory is read once.
-
-    :param us: shape ``(n, units)`` each.
-    """
-    there = next((u for u in us if u is not None), None)
-    if there is None or there.device.type != 'cpu' or torch.is_grad_enabled() or _in_transform():
-        return [_dot(*zip(us, row, strict=True)) for row in matrix]
-    step = max(1, ELEMENTS_AT_ONCE // there.shape[1])
-    terms = [[(u, f) for u, f in zip(us, row, strict=True) if u is not None and f is not None] for row in matrix]
-    totals = [torch.empty_like(there) if of_row else None for of_row in terms]
-    for start in range(0, len(there), step):
-        part = slice(start, start + step)
-        for total, of_row in zip(totals, terms, strict=True):
-            if total is not None:
-                (u, f), *others = of_row
-                result = torch.mul(u[part], f[part], out=total[part])
-                for u, f in others:
-                    result.addcmul_(u[part], f[part])
-    return totals
 
 
 def _d_swish(y: Tensor, x: Tensor) -> Tensor:
@@ -239,7 +215,9 @@ class Gate(Function):
         return of_a, of_b, None if of_z is None else linear(of_z, ctx.weight.T.contiguous()), None, None
 
 
-def _gradient(y: Tensor, a: Tensor, b: Tensor, z: Maybe, swish: bool, gated: Tensor) -> tuple[Tensor, Tensor, Maybe]:
+def _gradient(
+    y: Tensor, a: Tensor, b: Tensor, z: Maybe, swish: bool, gated: Tensor
+) -> tuple[Tensor, Tensor, Maybe]:
     """The same as :func:`_first`, with p σ given and nothing to be differentiated."""
     s, of_z = torch.sigmoid(b), None
     if z is not None:
@@ -268,5 +246,10 @@ class GateGradient(Function):
         if torch.is_grad_enabled():
             factors = [*_first(None, a, b, z, ctx.swish), *_second(y, a, b, z, ctx.swish)]
         of_a, of_b, of_z, aa, ab, bb, az, bz, zz = factors
-        rows = (of_a, of_b, of_z), (aa, ab, az), (ab, bb, bz), (az, bz, zz)
-        return *_dots((u_a, u_b, u_z), rows), None, None, None, None
+        return (
+            _dot((u_a, of_a), (u_b, of_b), (u_z, of_z)),
+            _dot((u_a, aa), (u_b, ab), (u_z, az)),
+            _dot((u_a, ab), (u_b, bb), (u_z, bz)),
+            _dot((u_a, az), (u_b, bz), (u_z, zz)),
+            None, None, None, None,
+        )  # fmt: skip
