@@ -34,6 +34,7 @@ from aiida_mlfc.runner.evaluation import evaluate
 from aiida_mlfc.runner.outcome import Interrupted, Outcome
 from aiida_mlfc.runner.training_data import (
     Split,
+    check_copies,
     check_elements,
     check_mixture,
     materials_held_back,
@@ -82,6 +83,7 @@ def run_train(
         if not splits:
             raise ReferenceError('no force set is left to learn from')
         check_mixture([s.learned for s in splits.values()])
+        check_copies([found[key] for key in splits])
         model, stage, start = _train(folder, splits, list(unseen.values()), options)
         rows = {key: evaluate(model, s.held_back or s.learned) for key, s in splits.items()}
         rows |= {key: evaluate(model, reference) for key, reference in unseen.items()}

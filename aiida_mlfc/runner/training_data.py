@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from aiida_mlfc.runner.card import SYMPREC, described
 
 #: relative; volumes per atom of one crystal that differ by more belong to other functionals, or to a strained cell
 SAME_VOLUME = 2e-3
+#: decimals in which displacements (Å) and forces (eV/Å) of copies agree
+_DIGITS = 6
 #: Å; an atom that moves less does not move
 _MOVED = 1e-5
 
@@ -68,8 +71,53 @@ def read_force_set(inputs: Mapping[str, Any]) -> Reference:
         source,
         None if inputs.get('energies') is None else np.asarray(inputs['energies']),
     )
-    check_configurations(_fitted(reference), sets)
+    reference = without_copies(reference)
+    check_configurations(_fitted(reference), _sets(reference))
     return reference
+
+
+def without_copies(reference: Reference) -> Reference:
+    """Each configuration once: a copy would be a test of what was learned."""
+    marks = _marks(reference)
+    first = {mark: k for k, mark in reversed(list(enumerate(marks)))}
+    kept = np.array(sorted(first.values()))
+    if len(kept) == len(marks):
+        return reference
+    dropped = [f'{k + 1} (as {first[mark] + 1})' for k, mark in enumerate(marks) if first[mark] != k]
+    print(f'{reference.name}: configurations that are there twice are left out: {", ".join(dropped)}', file=sys.stderr)
+    return reference.chosen(kept)
+
+
+def check_copies(references: Sequence[Reference]) -> None:
+    """Refuse sets that share configurations: what one holds back the other would learn.
+
+    :raises ReferenceError: naming two of them.
+    """
+    owners: dict[bytes, str] = {}
+    for reference in references:
+        for k, mark in enumerate(_marks(reference)):
+            other = owners.setdefault(mark, reference.name)
+            if other != reference.name:
+                raise ReferenceError(
+                    f'configuration {k + 1} of {reference.name} is also in {other}: one would learn what the other '
+                    'holds back; leave one of the sets out'
+                )
+
+
+def _marks(reference: Reference) -> list[bytes]:
+    """Equal for configurations that are equal in the digits that files have."""
+    both = np.stack([reference.displacements, reference.forces], axis=1)
+    atoms = np.asarray(reference.supercell.numbers, dtype=np.int64).tobytes()
+    # the sum turns -0.0 into 0.0
+    return [atoms + (np.round(one, _DIGITS) + 0.0).tobytes() for one in both]
+
+
+def _sets(reference: Reference) -> ForceSets:
+    """Its displacements and forces as they are checked."""
+    moved = np.linalg.norm(reference.displacements, axis=2) > _MOVED
+    # one displaced atom each: whether all directions are there can be said exactly
+    one_atom = moved.argmax(axis=1) if (moved.sum(axis=1) == 1).all() else None
+    return ForceSets(reference.displacements, reference.forces, one_atom, 0.0)
 
 
 def _fitted(reference: Reference) -> ForceConstants:
@@ -78,11 +126,7 @@ def _fitted(reference: Reference) -> ForceConstants:
     phonon = Phonopy(
         to_phonopy(reference.supercell), np.eye(3, dtype=int), primitive_matrix=matrix, symprec=SYMPREC, log_level=0
     )
-    moved = np.linalg.norm(reference.displacements, axis=2) > _MOVED
-    # one displaced atom each: whether all directions are there can be said exactly
-    one_atom = moved.argmax(axis=1) if (moved.sum(axis=1) == 1).all() else None
-    sets = ForceSets(reference.displacements, reference.forces, one_atom, 0.0)
-    array, quality, _, _ = fitted(phonon, sets, time.perf_counter())
+    array, quality, _, _ = fitted(phonon, _sets(reference), time.perf_counter())
     return ForceConstants(array, reference.supercell, np.eye(3, dtype=int), matrix, quality, None, SYMPREC, [phonon])
 
 

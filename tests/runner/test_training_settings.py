@@ -125,7 +125,7 @@ def test_valid_fraction_that_leaves_nothing(sets, tmp_path):
 
 
 def test_materials_held_back_take_their_supercells_along(sets, tmp_path):
-    """``again`` is the same crystal as ``salt`` and ``larger`` the same at another volume: neither is learned from."""
+    """``again`` is the same crystal as ``salt``: neither is learned from."""
     write_springs(tmp_path / 'again')
     write_springs(tmp_path / 'mixed', formula='LiCl', lattice=5.6)
     write_springs(tmp_path / 'sodium', formula='NaF', lattice=5.6)
