@@ -111,20 +111,21 @@ def next_generation(family: Dict, displaced: Dict, budget: Dict, **others: Any) 
 
 
 @calcfunction
-def tree(family: Dict, settings: Dict, **stability: Dict) -> Dict:
+def tree(family: Dict, settings: Dict, **others: Dict) -> Dict:
     """The tree with its verdicts.
 
-    :param settings: ``threshold`` in THz, and ``confirm``: whether a crystal needs phonons to be called stable.
-    :param stability: of phonon calculations of crystals that were stable at the wave vectors searched, by key.
+    :param settings: ``threshold`` in THz.
+    :param others: ``confirmation``: ``output_parameters`` of ``mlfc.displace`` on a denser mesh, if that was looked at.
     """
+    rows = others['confirmation'].get_dict() if 'confirmation' in others else {}
     nodes = []
     for values in family['nodes']:
-        node, key = TreeNode.from_dict(values), crystal_key(values['identifier'])
-        if key in stability:
-            found = stability[key].get_dict()
-            where, noise = found['min_frequency_qpoint'], found['noise_floor']
-            node = confirmed(node, found['min_frequency'], where, noise, settings['threshold'])
-        elif node.verdict == 'stable' and settings['confirm']:
-            node = replace(node, verdict='failed', reason='its phonons could not be computed')
+        node, row = TreeNode.from_dict(values), rows.get(crystal_key(values['identifier']))
+        if row is not None and row['status'] == 'failed':
+            node = replace(node, verdict='failed', reason=row['error']['message'])
+        elif row is not None:
+            node = confirmed(node, row['lowest_frequency'], row['lowest_qpoint'], settings['threshold'])
+        elif node.verdict == 'stable' and rows:
+            node = replace(node, verdict='failed', reason='the denser mesh could not be computed')
         nodes.append(node)
     return Dict({'nodes': [node.to_dict() for node in nodes], 'outcome': outcome(nodes)})

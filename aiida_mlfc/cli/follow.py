@@ -44,7 +44,15 @@ import click
     '--directions', type=click.IntRange(min=1), default=3, show_default=True, help='Of each degenerate set of modes.'
 )
 @click.option('--relax-cell/--no-relax-cell', default=True, show_default=True, help='Or positions only.')
-@click.option('--confirm/--no-confirm', default=True, show_default=True, help='Phonons of what is stable so far.')
+@click.option(
+    '--confirm-mesh',
+    nargs=3,
+    type=click.IntRange(min=1),
+    default=(4, 4, 4),
+    show_default=True,
+    help='Denser mesh of wave vectors for a last look at what is stable.',
+)
+@click.option('--phonons/--no-phonons', default=True, show_default=True, help='Bands of what is stable, too.')
 @click.option('--protocol', default=None, help='fast, balanced (default) or stringent.')
 @click.option('--code', 'code_label', default=None, help='Code label; by default mlfc-run on this machine.')
 @click.option('--options', 'options_file', type=click.File(), help='YAML with metadata.options of the jobs.')
@@ -106,15 +114,17 @@ def _builder(crystal: Any, potential: Any, code: Any, arguments: dict[str, Any],
             code,
             node,
             potential,
-            arguments['protocol'],
-            {'relax': {'parameters': {'relax_cell': arguments['relax_cell']}}},
-            read_options(arguments['options_file']),
-            {
-                name: arguments[option]
-                for name, option in (('generations', 'generations'), ('children', 'children'), ('atoms', 'max_atoms'))
+            protocol=arguments['protocol'],
+            overrides={'relax': {'parameters': {'relax_cell': arguments['relax_cell']}}},
+            options=read_options(arguments['options_file']),
+            budget={
+                'generations': arguments['generations'],
+                'children': arguments['children'],
+                'atoms': arguments['max_atoms'],
             },
-            {'mesh': list(arguments['mesh']), **{name: arguments[name] for name in ('threshold', 'directions')}},
-            confirm=arguments['confirm'],
+            displace={'mesh': list(arguments['mesh']), **{k: arguments[k] for k in ('threshold', 'directions')}},
+            confirm_mesh=list(arguments['confirm_mesh']),
+            phonons=arguments['phonons'],
         )
     except ValueError as error:
         raise click.ClickException(str(error)) from error

@@ -24,6 +24,7 @@ class DisplaceParser(MlfcParser):
             raise ValueError(f'{key}: got structures {sorted(found)}, wanted {sorted(data["via"])}')
         given = self.node.inputs.structures[key]
         composition = np.bincount(given.get_ase().numbers)
+        nodes = {}
         for name, arrays in found.items():
             atoms = structure_from_arrays(arrays)
             repeats, rest = divmod(len(atoms), len(given.sites))
@@ -31,4 +32,6 @@ class DisplaceParser(MlfcParser):
                 raise ValueError(f'{key}: {name} is no supercell of the input')
             node = StructureData(ase=atoms)
             node.label = f'{given.label} {name}'.strip()
+            nodes[name] = node
+        for name, node in nodes.items():
             self.out(f'displaced_structures.{key}_{name}', node)

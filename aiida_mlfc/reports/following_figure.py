@@ -84,6 +84,23 @@ def tree_figure(nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             'showlegend': False,
         }
     )
+    known: dict[str, list[float | None]] = {'x': [], 'y': []}
+    for node in nodes:
+        for k in sorted({entry['crystal'] for entry in node['dropped'] if entry.get('crystal') is not None}):
+            known['x'] += [at[node['identifier']], at[k], None]
+            known['y'] += [node['energy'], by_number[k]['energy'], None]
+    if known['x']:
+        data.append(
+            {
+                'type': 'scatter',
+                'mode': 'lines',
+                'name': 'to a known crystal',
+                **known,
+                'line': {'color': NEUTRAL, 'width': 1, 'dash': 'dot'},
+                'opacity': 0.6,
+                'hoverinfo': 'skip',
+            }
+        )
     # what a line stands for is told by a dot on it; written out, the lines would not be seen
     data.append(
         {

@@ -36,7 +36,7 @@ byId('summary').append(`${nodes.length} crystals. ${said[outcome.state]}: ${name
 
 fill(byId('crystals'),
   [['', null], ['from', null], ['space group', null], ['verdict', null], ['atoms', ''], ['energy', 'meV/atom'], ['volume', 'Å³/atom'], ['mode', null], ['direction', null],
-    ['frequency', 'THz'], ['amplitude', 'Å'], ['gain', 'meV/atom'], ['lowest', 'THz'], ['mesh, path', 'THz'], ['', null]],
+    ['frequency', 'THz'], ['amplitude', 'Å'], ['gain', 'meV/atom'], ['lowest', 'THz'], ['denser mesh', 'THz'], ['', null]],
   nodes.map((n) => [[String(n.identifier), ''], [n.parent === null ? '' : String(n.parent), ''], [n.spacegroup, 'nowrap'],
     [n.verdict, `nowrap ${CLASSES[n.verdict] || 'mixed'}`], [String(n.n_atoms), 'number'],
     [number(n.energy, 3), 'number'], [number(n.volume, 3), 'number'], [n.via ? n.via.qpoint : '', 'nowrap'], [n.via ? n.via.direction : '', 'nowrap'],

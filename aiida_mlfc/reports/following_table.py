@@ -26,7 +26,7 @@ def node_line(node: Mapping[str, Any]) -> Text:
     if node['lowest_frequency'] is not None:
         line.append(f', lowest {node["lowest_frequency"]:.3f} THz')
     if node['confirmed_frequency'] is not None:
-        line.append(f' (mesh and path {node["confirmed_frequency"]:.3f})')
+        line.append(f' ({node["confirmed_frequency"]:.3f} on a denser mesh)')
     line.append(f', {node["verdict"]}', style=_STYLES.get(node['verdict'], ''))
     if node['reason']:
         line.append(f': {node["reason"]}')

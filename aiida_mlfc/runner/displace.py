@@ -48,6 +48,7 @@ def run_displace(inputs: dict[str, Any], options: DisplaceOptions, model: Any) -
         'modes': summary(found.modes),
         'qpoints': found.qpoints,
         'lowest_frequency': found.lowest,
+        'lowest_qpoint': found.lowest_qpoint,
         'via': moved.via,
         'too_large': moved.too_large,
     }

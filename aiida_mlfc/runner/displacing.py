@@ -16,7 +16,7 @@ from aiida_mlfc.core.phonons.following.modes import (
     THRESHOLD,
     ImaginaryMode,
     imaginary_modes,
-    lowest_frequency,
+    lowest_mode,
     searched_qpoints,
 )
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
@@ -35,11 +35,13 @@ class Instabilities:
     """What a crystal has of imaginary modes.
 
     :param lowest: lowest frequency at any of the wave vectors, translations at Γ left out, THz.
+    :param lowest_qpoint: where that is, shape ``(3,)``.
     """
 
     modes: list[ImaginaryMode]
     qpoints: np.ndarray
     lowest: float
+    lowest_qpoint: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def instabilities(
     matrices = dynamical_matrices(atoms, qpoints, model, symprec=symprec)
     masses = to_phonopy(atoms).masses
     found = imaginary_modes(matrices, qpoints, masses, threshold)
-    return Instabilities(found, qpoints, lowest_frequency(matrices, qpoints, masses))
+    return Instabilities(found, qpoints, *lowest_mode(matrices, qpoints, masses))
 
 
 def energy_of(atoms: Atoms, model: EnergyModel) -> float:

@@ -9,25 +9,19 @@ from typing import Any
 from ase import Atoms
 from phonopy.structure.atoms import PhonopyAtoms
 
-from aiida_mlfc.core.phonons.analysis import analyse
 from aiida_mlfc.core.phonons.following.displacing import MOST_DIRECTIONS, summary
 from aiida_mlfc.core.phonons.following.growing import Relaxed, grown, rooted
 from aiida_mlfc.core.phonons.following.modes import THRESHOLD, ImaginaryMode
-from aiida_mlfc.core.phonons.following.tree import Budget, TreeNode, examined, outcome
-from aiida_mlfc.core.phonons.following.tree import confirmed as confirmed_node
+from aiida_mlfc.core.phonons.following.tree import Budget, TreeNode, confirmed, examined, outcome
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.registry import load_potential
 from aiida_mlfc.core.potentials.relaxation.relax import relax, relax_many
 from aiida_mlfc.core.structures.cells import as_ase
-from aiida_mlfc.core.structures.supercells import supercell_for_length
 from aiida_mlfc.core.structures.symmetry import primitive_cell, symmetrized
 from aiida_mlfc.runner.displacing import displaced, instabilities
-from aiida_mlfc.runner.force_constants import compute_force_constants
 
 #: Å, for the symmetry of the crystal as it was given
 GIVEN_SYMPREC = 1e-4
-#: Å; mesh on which a crystal without imaginary modes is looked at once more, and supercell for it
-CONFIRMING_MESH, CONFIRMING_LENGTH = 40.0, 9.5
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,7 @@ def follow_modes(
     fmax: float = 1e-6,
     smax: float = 1e-3,
     steps: int = 500,
-    confirm: bool = True,
+    confirm_mesh: Sequence[int] | None = (4, 4, 4),
     progress: Callable[[str], None] | None = None,
 ) -> Followed:
     """From an unstable crystal downhill to stable ones.
@@ -82,7 +76,8 @@ def follow_modes(
     :param relax_cell: cells too; needs a potential trained on stress.
     :param fmax: largest force component after a relaxation, eV/Å.
     :param smax: largest stress component, GPa.
-    :param confirm: look at bands and mesh of a crystal without imaginary modes at the wave vectors searched.
+    :param confirm_mesh: denser mesh on which a crystal without imaginary modes is looked at once more, exactly too:
+        what a supercell interpolates may be imaginary where the crystal is stable. None for no such look.
     :param progress: is told what happens.
     :raises ~aiida_mlfc.core.potentials.validity.OutsideTrainingError: if the root lies outside the training set, or the
         cell may not be relaxed.
@@ -118,8 +113,8 @@ def follow_modes(
         family = grown(family, relaxed, too_large)
         frontier = [node.identifier for node in family.nodes[before:]]
     nodes = family.nodes
-    if confirm:
-        nodes = [_confirmed(n, family.cells[n.identifier], model, threshold) for n in nodes]
+    if confirm_mesh is not None:
+        nodes = [_confirmed(n, family.cells[n.identifier], model, confirm_mesh, threshold) for n in nodes]
     return Followed(nodes, family.cells, outcome(nodes))
 
 
@@ -134,17 +129,15 @@ def _modes(
     return {'modes': summary(found.modes), 'lowest_frequency': found.lowest}, found.modes
 
 
-def _confirmed(node: TreeNode, cell: Atoms, model: EnergyModel, threshold: float) -> TreeNode:
-    """Bands and mesh of a crystal that has no imaginary mode where modes can be followed."""
+def _confirmed(node: TreeNode, cell: Atoms, model: EnergyModel, mesh: Sequence[int], threshold: float) -> TreeNode:
+    """A denser look at a crystal that has no imaginary mode where modes can be followed."""
     if node.verdict != 'stable':
         return node
     try:
-        matrix = supercell_for_length(cell, CONFIRMING_LENGTH)
-        force_constants = compute_force_constants(cell, matrix, model, truncation_qpoints=0)
-        found = analyse(force_constants, CONFIRMING_MESH).stability
+        found = instabilities(cell, model, mesh, threshold)
     except (ValueError, RuntimeError, MemoryError) as error:
-        return replace(node, verdict='failed', reason=f'phonons: {error}')
-    return confirmed_node(node, found.min_frequency, found.min_frequency_qpoint, found.noise_floor, threshold)
+        return replace(node, verdict='failed', reason=f'{type(error).__name__}: {error}')
+    return confirmed(node, found.lowest, [float(x) for x in found.lowest_qpoint], threshold)
 
 
 def _line(node: TreeNode) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, if_, while_
-from aiida.orm import Dict, StructureData
+from aiida.orm import Dict, List, StructureData
 
 from aiida_mlfc.calculations.displace import DisplaceCalculation
 from aiida_mlfc.calculations.following import (
@@ -19,10 +19,11 @@ from aiida_mlfc.calculations.following import (
 )
 from aiida_mlfc.core.phonons.following.modes import THRESHOLD
 from aiida_mlfc.core.phonons.following.tree import Budget
-from aiida_mlfc.data.phonons import OUTPUTS, STABILITY
+from aiida_mlfc.data.phonons import OUTPUTS
 from aiida_mlfc.data.potential import PotentialData
+from aiida_mlfc.workchains.adopting import AdoptsChildren
+from aiida_mlfc.workchains.follow_builder import fill_follow_builder
 from aiida_mlfc.workchains.phonon import RELAXED, PhononWorkChain
-from aiida_mlfc.workchains.protocol import merged, protocol_inputs
 from aiida_mlfc.workchains.restart import NAMESPACE, RelaxWorkChain, RestartWorkChain
 
 DISPLACED = 'displaced_structures'
@@ -44,7 +45,7 @@ def validate_budget(node: Dict, _: Any) -> str | None:
     return None
 
 
-class FollowWorkChain(WorkChain):
+class FollowWorkChain(AdoptsChildren, WorkChain):
     """The tree of crystals below an unstable one: each a node, linked to its parent through what was done to it."""
 
     @classmethod
@@ -69,8 +70,14 @@ class FollowWorkChain(WorkChain):
             namespace_options={
                 'required': False,
                 'populate_defaults': False,
-                'help': 'Leave out to call a crystal stable at the wave vectors searched, and look no further.',
+                'help': 'Bands, density of states and thermal properties of what is stable; leave out for none.',
             },
+        )
+        spec.input(
+            'confirm_mesh',
+            valid_type=List,
+            required=False,
+            help='Denser mesh of wave vectors on which what is stable is looked at once more; leave out for none.',
         )
         spec.outline(
             cls.setup,
@@ -82,8 +89,9 @@ class FollowWorkChain(WorkChain):
                 if_(cls.has_distortions)(cls.run_relax, cls.inspect_relax),
                 cls.grow,
             ),
-            if_(cls.should_confirm)(cls.run_phonons, cls.inspect_phonons),
-            cls.results,
+            if_(cls.should_confirm)(cls.run_confirm, cls.inspect_confirm),
+            cls.make_tree,
+            if_(cls.should_run_phonons)(cls.run_phonons, cls.inspect_phonons),
         )
         spec.output('output_tree', valid_type=Dict, help='nodes and outcome; see core.phonons.following.tree.')
         spec.output_namespace('crystals', valid_type=StructureData, dynamic=True, help='Primitive cells, n0 the root.')
@@ -93,54 +101,18 @@ class FollowWorkChain(WorkChain):
 
     @classmethod
     def get_builder_from_protocol(
-        cls,
-        code: Any,
-        structure: StructureData,
-        potential: PotentialData,
-        protocol: str | None = None,
-        overrides: dict[str, Any] | None = None,
-        options: dict[str, Any] | None = None,
-        budget: dict[str, int] | None = None,
-        displace: dict[str, Any] | None = None,
-        confirm: bool = True,
+        cls, code: Any, structure: StructureData, potential: PotentialData, **settings: Any
     ) -> ProcessBuilder:
-        """A builder with everything filled in; cells are relaxed unless overridden.
-
-        :param protocol: of ``mlfc.phonon``.
-        :param overrides: of ``mlfc.phonon``: ``relax``, ``force_constants``, ``phonons``.
-        :param options: ``metadata.options`` of the jobs.
-        :param budget: fields of :class:`Budget` that differ from their defaults.
-        :param displace: options of ``task: displace`` that differ.
-        :param confirm: compute phonons of crystals without imaginary modes at the wave vectors searched.
-        """
-        from aiida.orm import load_code
-
-        inputs = protocol_inputs(
-            'phonon', protocol, merged({'relax': {'parameters': {'relax_cell': True}}}, overrides or {})
-        )
-        limits = Budget(**(budget or {}))
-        code = load_code(code) if isinstance(code, str) else code
+        """A builder with everything filled in; the settings are those of :func:`fill_follow_builder`."""
         builder = cls.get_builder()
         builder.structure, builder.potential = structure, potential
-        builder.budget = Dict({'generations': limits.generations, 'children': limits.children, 'atoms': limits.atoms})
-        inputs['displace'] = {'parameters': {'max_atoms': limits.atoms, **(displace or {})}}
-        steps = [('relax', builder.relax), ('displace', builder.displace)]
-        if confirm:
-            steps += [(name, getattr(builder.phonon, name)) for name in ('force_constants', 'phonons')]
-        else:
-            builder.pop('phonon')
-        for name, step in steps:
-            step[NAMESPACE].code = code
-            step[NAMESPACE].parameters = Dict(inputs[name]['parameters'])
-            if options:
-                step[NAMESPACE].metadata.options = options
+        fill_follow_builder(builder, code, **settings)
         return builder
 
     def setup(self) -> None:
         """The primitive cell."""
         self.ctx.crystals = {}
         self.ctx.generation = 0
-        self.ctx.stability = {}
         self.ctx.start = primitive_structure(self.inputs.structure)
 
     def relax_root(self) -> ToContext:
@@ -202,13 +174,37 @@ class FollowWorkChain(WorkChain):
         self._take(next_generation(self.ctx.family, parameters, self.inputs.budget, **others))
 
     def should_confirm(self) -> bool:
-        """Whether phonons are asked for, and any crystal is stable so far."""
-        return 'phonon' in self.inputs and bool(self._stable())
+        """Whether a denser mesh is asked for, and any crystal is stable so far."""
+        return 'confirm_mesh' in self.inputs and bool(self._stable(self.ctx.family))
+
+    def run_confirm(self) -> ToContext:
+        """Exact modes on the denser mesh, no displaced crystals."""
+        options = self.inputs.displace[NAMESPACE].parameters.get_dict()
+        options |= {'mesh': self.inputs.confirm_mesh.get_list(), 'directions': 0}
+        stable = {key: self.ctx.crystals[key] for key in self._stable(self.ctx.family)}
+        return self._submit(DisplaceWorkChain, 'displace', 'confirmed', stable, parameters=Dict(options))
+
+    def inspect_confirm(self) -> ExitCode | None:
+        """A job that gives nothing ends it."""
+        return self._failure(self.ctx.confirmed)
+
+    def make_tree(self) -> None:
+        """The tree with its verdicts."""
+        parameters = self.inputs.displace[NAMESPACE].parameters.get_dict()
+        settings = Dict({'threshold': parameters.get('threshold', THRESHOLD)})
+        others = {'confirmation': self.ctx.confirmed.outputs.output_parameters} if 'confirmed' in self.ctx else {}
+        self.ctx.tree = tree(self.ctx.family, settings, **others)
+        self.out('output_tree', self.ctx.tree)
+        self.out('crystals', self.ctx.crystals)
+
+    def should_run_phonons(self) -> bool:
+        """Whether bands are asked for, and any crystal is stable."""
+        return 'phonon' in self.inputs and bool(self._stable(self.ctx.tree))
 
     def run_phonons(self) -> ToContext:
-        """Bands, density of states and stability of what has no imaginary mode at the wave vectors searched."""
+        """Bands, density of states and thermal properties of the stable crystals."""
         inputs = AttributeDict(self.exposed_inputs(PhononWorkChain, 'phonon'))
-        inputs.structures = {key: self.ctx.crystals[key] for key in self._stable()}
+        inputs.structures = {key: self.ctx.crystals[key] for key in self._stable(self.ctx.tree)}
         inputs.potential = self.inputs.potential
         inputs.metadata = {**inputs.get('metadata', {}), 'call_link_label': 'phonon'}
         running = self.submit(PhononWorkChain, **inputs)
@@ -216,7 +212,7 @@ class FollowWorkChain(WorkChain):
         return ToContext(phonons=running)
 
     def inspect_phonons(self) -> ExitCode | None:
-        """Hand on what is there; a crystal without phonons is not called stable."""
+        """Hand on what is there."""
         child = self.ctx.phonons
         missing = PhononWorkChain.spec().exit_codes.ERROR_SOME_CRYSTALS_FAILED.status
         if not child.is_finished or child.exit_status not in (0, missing):
@@ -226,19 +222,11 @@ class FollowWorkChain(WorkChain):
         for name in ('output_force_constants', *OUTPUTS):
             if name in child.outputs:
                 self.out(name, dict(child.outputs[name]))
-        self.ctx.stability = dict(child.outputs[STABILITY]) if STABILITY in child.outputs else {}
         return None
 
-    def results(self) -> None:
-        """The tree."""
-        parameters = self.inputs.displace[NAMESPACE].parameters.get_dict()
-        settings = Dict({'threshold': parameters.get('threshold', THRESHOLD), 'confirm': 'phonon' in self.inputs})
-        self.out('output_tree', tree(self.ctx.family, settings, **self.ctx.stability))
-        self.out('crystals', self.ctx.crystals)
-
-    def _stable(self) -> list[str]:
-        nodes = self.ctx.family['nodes']
-        return [crystal_key(node['identifier']) for node in nodes if node['verdict'] == 'stable']
+    @staticmethod
+    def _stable(family: Dict) -> list[str]:
+        return [crystal_key(node['identifier']) for node in family['nodes'] if node['verdict'] == 'stable']
 
     def _take(self, made: dict[str, Any]) -> None:
         """The new family, and its new crystals as the next frontier."""
@@ -249,17 +237,21 @@ class FollowWorkChain(WorkChain):
         self.report(f'generation {self.ctx.generation}: {len(new)} new crystals')
         self.ctx.generation += 1
 
-    def _submit(self, process: type[WorkChain], namespace: str, name: str, structures: dict[str, Any]) -> ToContext:
+    def _submit(
+        self, process: type[WorkChain], namespace: str, name: str, structures: dict[str, Any], **changes: Any
+    ) -> ToContext:
+        """Start a step on crystals; it will be in the context as ``name``."""
         inputs = AttributeDict(self.exposed_inputs(process, namespace))
-        inputs[NAMESPACE].update({'structures': structures, 'potential': self.inputs.potential})
-        inputs.metadata = {**inputs.get('metadata', {}), 'call_link_label': f'{namespace}_{self.ctx.generation}'}
+        inputs[NAMESPACE].update({'structures': structures, 'potential': self.inputs.potential, **changes})
+        inputs.metadata = {**inputs.get('metadata', {}), 'call_link_label': f'{name}_{self.ctx.generation}'}
         running = self.submit(process, **inputs)
         self.report(f'{namespace} of {len(structures)} crystals: {running.process_label}<{running.pk}>')
         return ToContext(**{name: running})
 
     def _failure(self, child: Any) -> ExitCode | None:
         """An exit code unless the child finished, be it with some crystals failed."""
-        accepted = (0, child.process_class.spec().exit_codes.ERROR_SOME_STRUCTURES_FAILED.status)
+        codes = child.process_class.spec().exit_codes
+        accepted = (0, codes.ERROR_SOME_STRUCTURES_FAILED.status, codes.ERROR_SOME_STRUCTURES_KILLED.status)
         if child.is_finished and child.exit_status in accepted:
             return None
         return self.exit_codes.ERROR_SUB_PROCESS_FAILED.format(

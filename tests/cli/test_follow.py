@@ -5,7 +5,7 @@ import json
 import pytest
 from ase.io import write
 
-SHORT = ('--mesh', 1, 1, 1, '--directions', 1, '--no-relax-cell', '--no-confirm', '--json')
+SHORT = ('--mesh', 1, 1, 1, '--directions', 1, '--no-relax-cell', '--confirm-mesh', 1, 1, 1, '--no-phonons', '--json')
 
 
 @pytest.fixture(scope='module')

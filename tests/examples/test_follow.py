@@ -64,7 +64,10 @@ def test_tilted_crystal_is_followed_to_a_stable_one(potential):
     """a-a-a-, then polar: the end of the tree, R3c."""
     tilted = {d.direction.label: d for d in distortions(cubic(), tilts((0.5, 0.5, 0.5), (0, 1, 2)), masses(), 1e-5)}
     start = tilted['[1 1 1]'].at(0.15)
-    found = follow_modes(start, potential, generations=1, mesh=(1, 1, 1), directions=1, confirm=False)
+    start.set_cell(np.array(start.cell) * LATTICE / 3.9, scale_atoms=True)
+    found = follow_modes(
+        start, potential, generations=1, mesh=(1, 1, 1), directions=1, relax_cell=False, confirm_mesh=(2, 2, 2)
+    )
     root = found.nodes[0]
     best = found.nodes[found.outcome['lowest']]
     assert (root.spacegroup, best.spacegroup) == ('R-3c (167)', 'R3c (161)')

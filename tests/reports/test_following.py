@@ -34,7 +34,8 @@ def via(q, direction, frequency):
 
 @pytest.fixture
 def tree():
-    dropped = [{**via([0.5, 0.5, 0.0], '[1]', -1.4), 'reason': f'not relaxed: {HOSTILE}'}]
+    dropped = [{**via([0.5, 0.5, 0.0], '[1]', -1.4), 'reason': f'not relaxed: {HOSTILE}', 'crystal': None}]
+    known = [{**via([0, 0, 0], '[1]', -1.0), 'reason': 'is crystal 3', 'crystal': 3}]
     nodes = [
         TreeNode(0, None, 0, 'SrTiO3', 'Pm-3m (221)', 5, 0.0, 11.8, None, [], -2.3, None, 'unstable', '', dropped),
         TreeNode(
@@ -68,6 +69,7 @@ def tree():
             None,
             'budget',
             'generation 1 is the last one',
+            known,
         ),
         TreeNode(
             3,
@@ -107,8 +109,15 @@ def test_figure(tree):
     # leaves 3 and 2 side by side, each parent in the middle of its own
     assert at == {3: 0.0, 1: 0.0, 2: 1.0, 0: 0.5}
     found = tree_figure(tree['nodes'])
-    assert {trace.get('name') for trace in found['data']} == {None, 'unstable', 'budget', 'stable'}
-    lines, dots = found['data'][:2]
+    assert {trace.get('name') for trace in found['data']} == {
+        None,
+        'unstable',
+        'budget',
+        'stable',
+        'to a known crystal',
+    }
+    lines, dotted, dots = found['data'][:3]
+    assert dotted['y'] == [-4.5, -6.0, None]
     assert dots['text'][2] == '1 → 3: Γ [1 1], −1.10 THz, 0.21 Å'
     assert lines['y'] == [0.0, -5.5, None, 0.0, -4.5, None, -5.5, -6.0, None]
     assert [qpoint_text(q) for q in ([0, 0, 0], [0.5, 0.25, 0], [1 / 3, 0, 0])] == ['Γ', '½ ¼ 0', '0.333 0 0']
@@ -129,5 +138,5 @@ def test_page_in_browser(tree, tmp_path, driver):  # noqa: F811
     assert '4 crystals. The lowest crystal found is stable: crystal 3, Ima2 (46)' in texts(driver, '#summary')[0]
     assert len(all_of(driver, '#crystals tbody tr')) == 4
     assert HOSTILE in texts(driver, '#dropped tbody tr')[0]
-    assert len(all_of(driver, '#tree .scatterlayer .trace')) == 5
+    assert len(all_of(driver, '#tree .scatterlayer .trace')) == 6
     assert [entry for entry in driver.get_log('browser') if entry['level'] == 'SEVERE'] == []

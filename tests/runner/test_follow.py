@@ -24,7 +24,7 @@ def wells():
 
 def test_zone_boundary_mode_doubles_the_cell_and_ends_at_the_analytic_minimum(wells):
     found = follow_modes(
-        simple_cubic(), wells, generations=1, mesh=(2, 1, 1), relax_cell=False, confirm=False, fmax=1e-8
+        simple_cubic(), wells, generations=1, mesh=(2, 1, 1), relax_cell=False, confirm_mesh=None, fmax=1e-8
     )
     root, child = found.nodes
     amplitude, depth = lowest(wells.planes)
@@ -54,7 +54,8 @@ def test_followed_to_a_stable_crystal(wells):
     best = found.nodes[found.outcome['stable']]
     assert (best.spacegroup, best.via['direction']) == ('R-3m (166)', '[1 1 1]')
     assert best.lowest_frequency > 0
-    assert best.confirmed_frequency > -0.05
+    assert best.confirmed_frequency > 0
+    assert best.reason == 'no imaginary mode at the wave vectors searched, nor on a denser mesh'
     by_group = {n.spacegroup: n for n in found.nodes}
     assert by_group['I4/mmm (139)'].energy == pytest.approx(lowest(wells.all_neighbours)[1], rel=1e-6)
     assert by_group['P4/mmm (123)'].energy == pytest.approx(lowest(wells.planes)[1], rel=1e-6)
@@ -64,7 +65,7 @@ def test_followed_to_a_stable_crystal(wells):
 
 def test_children_are_followed_in_turn(wells):
     found = follow_modes(
-        simple_cubic(), wells, generations=2, children=1, mesh=(2, 1, 1), relax_cell=False, confirm=False
+        simple_cubic(), wells, generations=2, children=1, mesh=(2, 1, 1), relax_cell=False, confirm_mesh=None
     )
     assert max(n.generation for n in found.nodes) == 2
     for node in found.nodes[1:]:
@@ -76,8 +77,18 @@ def test_a_stable_crystal_has_no_children():
     found = follow_modes(simple_cubic(), DoubleWellBonds(softening=-2.0), relax_cell=False)
     (root,) = found.nodes
     assert (root.verdict, root.modes) == ('stable', [])
-    assert root.confirmed_frequency > -0.05
+    assert root.confirmed_frequency > 0
     assert found.outcome == {'state': 'stable', 'lowest': 0, 'stable': 0, 'n_crystals': 1}
+
+
+def test_stable_at_the_wave_vectors_searched_is_not_enough(wells):
+    """At Γ alone the crystal has no mode at all; the denser mesh sees what is wrong, and where."""
+    found = follow_modes(simple_cubic(), wells, mesh=(1, 1, 1), confirm_mesh=(2, 2, 2), relax_cell=False)
+    (root,) = found.nodes
+    assert (root.verdict, root.modes) == ('elsewhere', [])
+    assert root.confirmed_frequency < -8
+    assert '0.500 0.500 0.500' in root.reason
+    assert found.outcome['state'] == 'budget'
 
 
 def test_the_budget_ends_it_and_says_so(wells):

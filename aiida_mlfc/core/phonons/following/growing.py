@@ -67,17 +67,21 @@ def grown(family: Family, distorted: Sequence[Relaxed], too_large: Mapping[int, 
     nodes = {node.identifier: node for node in family.nodes}
     cells = dict(family.cells)
 
-    def dropped(one: Relaxed, reason: str) -> None:
+    def dropped(one: Relaxed, reason: str, crystal: int | None = None) -> None:
         parent = nodes[one.parent]
         entry = {key: one.via[key] for key in ('key', 'qpoint', 'frequency', 'direction', 'amplitude', 'spacegroup')}
-        nodes[one.parent] = replace(parent, dropped=[*parent.dropped, {**entry, 'reason': reason}])
+        nodes[one.parent] = replace(parent, dropped=[*parent.dropped, {**entry, 'reason': reason, 'crystal': crystal}])
 
     good = [one for one in distorted if one.atoms is not None]
     for one in distorted:
         if one.atoms is None:
             dropped(one, f'not relaxed: {one.error}')
-    # The lowest first: of two distortions that end in one crystal the better relaxed one is kept.
-    for one in sorted(good, key=lambda item: energy_per_atom(item.energy, item.atoms)):
+
+    def order(one: Relaxed) -> tuple[float, float]:
+        """The lowest first; of distortions that end in one crystal the one of the parent that lies lower."""
+        return round(energy_per_atom(one.energy, one.atoms) - family.zero, 3), nodes[one.parent].energy
+
+    for one in sorted(good, key=order):
         parent = nodes[one.parent]
         energy = energy_per_atom(one.energy, one.atoms) - family.zero
         try:
@@ -88,7 +92,10 @@ def grown(family: Family, distorted: Sequence[Relaxed], too_large: Mapping[int, 
         others = [(k, cells[k], nodes[k].spacegroup, nodes[k].energy) for k in nodes]
         same = known_as(found, energy, others)
         if same is not None:
-            dropped(one, 'fell back to its parent' if same == one.parent else f'is crystal {same}')
+            if same == one.parent:
+                dropped(one, 'fell back to its parent')
+            else:
+                dropped(one, f'is crystal {same}', same)
         elif energy > parent.energy - SMALLEST_GAIN:
             gain = parent.energy - energy
             dropped(one, f'gains nothing: {gain:.4f} meV/atom, in {found.spacegroup}')

@@ -65,13 +65,16 @@ def _modes(matrix: np.ndarray, qpoint: np.ndarray, masses: np.ndarray) -> tuple[
     return values, others @ vectors
 
 
-def lowest_frequency(matrices: np.ndarray, qpoints: np.ndarray, masses: np.ndarray) -> float:
-    """The lowest frequency at any of the wave vectors, translations at Γ left out, THz; 0 if there is nothing else."""
-    values = np.concatenate([_modes(d, q, masses)[0] for d, q in zip(matrices, qpoints, strict=True)])
-    lowest = values.min(initial=np.inf)
-    if not np.isfinite(lowest):
-        return 0.0
-    return float(np.sign(lowest) * np.sqrt(abs(lowest)) * FREQUENCY_FACTOR_THZ)
+def lowest_mode(matrices: np.ndarray, qpoints: np.ndarray, masses: np.ndarray) -> tuple[float, np.ndarray]:
+    """The lowest frequency at any of the wave vectors, THz, and where it is; translations at Γ left out.
+
+    :return: 0 at Γ if there is nothing but translations.
+    """
+    values = [_modes(d, q, masses)[0].min(initial=np.inf) for d, q in zip(matrices, qpoints, strict=True)]
+    k = int(np.argmin(values))
+    if not np.isfinite(values[k]):
+        return 0.0, np.zeros(3)
+    return float(np.sign(values[k]) * np.sqrt(abs(values[k])) * FREQUENCY_FACTOR_THZ), np.asarray(qpoints[k])
 
 
 def imaginary_modes(

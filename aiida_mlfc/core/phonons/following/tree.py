@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-#: stable: no imaginary mode at the wave vectors searched, and none on mesh and path where phonons were computed.
-#: unstable: imaginary modes, followed to children. budget: imaginary modes that were not followed; the reason says what
-#: ended. elsewhere: imaginary only away from the wave vectors searched; a denser mesh would follow it. dead end:
-#: followed, but no distortion of it became a new crystal. failed: no phonons; the reason says why.
+#: stable: no imaginary mode at the wave vectors searched, nor on a denser mesh where that was looked at.
+#: unstable: imaginary modes, followed to other crystals. budget: imaginary modes that were not followed; the reason
+#: says what ended. elsewhere: imaginary only away from the wave vectors searched; a denser mesh would follow it. dead
+#: end: followed, but no distortion of it became another crystal. failed: no phonons; the reason says why.
 Verdict = Literal['open', 'stable', 'unstable', 'budget', 'elsewhere', 'dead end', 'failed']
 
 
@@ -27,8 +27,9 @@ class TreeNode:
         cell and all other modes frozen); None for the root.
     :param modes: imaginary modes at the wave vectors searched, see :func:`displacing.summary`.
     :param lowest_frequency: THz, at the wave vectors searched, translations at Γ left out.
-    :param confirmed_frequency: THz, lowest on mesh and path of a phonon calculation; None where there was none.
-    :param dropped: distortions that led to no new crystal: ``key``, what of, and ``reason``.
+    :param confirmed_frequency: THz, lowest on a denser mesh; None where that was not looked at.
+    :param dropped: distortions that led to no new crystal: ``key``, what of, and ``reason``; ``crystal`` is the known
+        one that it became, None where it became none or its parent.
     :param uuid: of its structure, where it is kept in a database.
     """
 
@@ -94,7 +95,7 @@ def examined(nodes: Sequence[TreeNode], found: Mapping[int, Mapping[str, Any]], 
             continue
         node = replace(node, modes=list(values['modes']), lowest_frequency=float(values['lowest_frequency']))
         if not node.modes:
-            node = replace(node, verdict='stable', reason='at the wave vectors searched')
+            node = replace(node, verdict='stable', reason='no imaginary mode at the wave vectors searched')
         elif node.generation >= budget.generations:
             node = replace(node, verdict='budget', reason=f'generation {node.generation} is the last one')
         elif n_followed >= budget.children:
@@ -105,18 +106,17 @@ def examined(nodes: Sequence[TreeNode], found: Mapping[int, Mapping[str, Any]], 
     return [done[k] for k in sorted(done)]
 
 
-def confirmed(node: TreeNode, lowest: float, qpoint: Sequence[float], noise: float, threshold: float) -> TreeNode:
-    """A crystal that is stable at the wave vectors searched, after phonons on mesh and path.
+def confirmed(node: TreeNode, lowest: float, qpoint: Sequence[float], threshold: float) -> TreeNode:
+    """A crystal that is stable at the wave vectors searched, after a look at a denser mesh.
 
     :param lowest: frequency there, THz, at ``qpoint``.
-    :param noise: floor of it, THz.
     :param threshold: THz, positive.
     """
-    if lowest < -threshold - noise:
+    if lowest < -threshold:
         where = ' '.join(f'{x:.3f}' for x in qpoint)
-        reason = f'{lowest:.3f} THz at q = {where}: a denser mesh of wave vectors, or a larger supercell, would tell'
+        reason = f'{lowest:.3f} THz at q = {where}, which a denser mesh of wave vectors would follow'
         return replace(node, confirmed_frequency=lowest, verdict='elsewhere', reason=reason)
-    return replace(node, confirmed_frequency=lowest, verdict='stable', reason='no imaginary mode on mesh and path')
+    return replace(node, confirmed_frequency=lowest, verdict='stable', reason=f'{node.reason}, nor on a denser mesh')
 
 
 def judged(node: TreeNode, children: Sequence[TreeNode], too_large: int) -> TreeNode:
@@ -124,11 +124,11 @@ def judged(node: TreeNode, children: Sequence[TreeNode], too_large: int) -> Tree
 
     :param too_large: imaginary modes whose supercell has more atoms than the budget.
     """
-    if children:
+    if children or any(entry.get('crystal') is not None for entry in node.dropped):
         return replace(node, verdict='unstable')
     if too_large and not node.dropped:
         return replace(node, verdict='budget', reason=f'{too_large} modes need larger supercells')
-    return replace(node, verdict='dead end', reason='no distortion became a new crystal')
+    return replace(node, verdict='dead end', reason='no distortion became another crystal')
 
 
 def outcome(nodes: Sequence[TreeNode]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aiida_mlfc.core.phonons.following.displacing import n_cells, real_basis
-from aiida_mlfc.core.phonons.following.modes import ImaginaryMode, imaginary_modes, lowest_frequency, searched_qpoints
+from aiida_mlfc.core.phonons.following.modes import ImaginaryMode, imaginary_modes, lowest_mode, searched_qpoints
 from aiida_mlfc.core.structures.commensurate import commensurate_supercell
 
 from ..springs import SpringCrystal
@@ -47,11 +47,13 @@ def test_translations_are_no_modes():
     masses = phonon.primitive.masses
     assert np.linalg.eigvalsh(matrices[0])[0] < -1e-3
     assert imaginary_modes(matrices, q, masses) == []
-    assert lowest_frequency(matrices, q, masses) == 0.0
+    assert lowest_mode(matrices, q, masses)[0] == 0.0
     q = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.0]])
     clean = crystal.force_constants().to_phonopy()
     matrices = np.array([clean.get_dynamical_matrix_at_q(x) for x in q])
-    assert lowest_frequency(matrices, q, masses) == pytest.approx(crystal.frequencies(q[1:]).min())
+    lowest, where = lowest_mode(matrices, q, masses)
+    assert lowest == pytest.approx(crystal.frequencies(q[1:]).min())
+    np.testing.assert_array_equal(where, q[1])
 
 
 def test_threshold_and_degeneracy():

@@ -37,8 +37,8 @@ def test_budget():
 
 def test_confirmed():
     stable = node(1, 0, -1.0, 'stable')
-    assert confirmed(stable, -0.04, (0, 0, 0), 0.001, 0.05).verdict == 'stable'
-    found = confirmed(stable, -0.4, (0.25, 0, 0), 0.001, 0.05)
+    assert confirmed(stable, -0.04, (0, 0, 0), 0.05).verdict == 'stable'
+    found = confirmed(stable, -0.4, (0.25, 0, 0), 0.05)
     assert found.verdict == 'elsewhere'
     assert '0.250' in found.reason
 
@@ -48,6 +48,9 @@ def test_judged():
     assert judged(parent, [node(1, 0, -1.0)], 0).verdict == 'unstable'
     assert judged(parent, [], 2).verdict == 'budget'
     assert judged(parent, [], 0).verdict == 'dead end'
+    known = node(0, None, 0.0, generation=0, dropped=[{'key': 'm0d0', 'reason': 'is crystal 3', 'crystal': 3}])
+    assert judged(known, [], 0).verdict == 'unstable'
+    assert judged(node(0, None, 0.0, dropped=[{'key': 'm0d0', 'crystal': None}]), [], 0).verdict == 'dead end'
 
 
 def test_lineage_and_back_from_plain_values():
