@@ -27,7 +27,8 @@ def training_settings(command: Callable[..., Any]) -> Callable[..., Any]:
             more = {'is_flag': True}
         elif kind is list:
             more = {'multiple': True, 'metavar': 'NAME'}
-        shown = '' if setting.default in (None, '', False, 0) else f' [default: {setting.default}]'
+        unsaid = setting.name == 'name' or setting.default in (None, '', False, 0)
+        shown = '' if unsaid else f' [default: {setting.default}]'
         option = click.option(
             *names, setting.name, default=() if kind is list else None, help=setting.metadata['help'] + shown, **more
         )

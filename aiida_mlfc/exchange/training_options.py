@@ -47,7 +47,7 @@ def _setting(default: Any, kind: type, text: str, choices: tuple[str, ...] | Non
 class TrainOptions:
     """Options of ``task: train``; what each one means stands in its ``help``."""
 
-    name: str = _setting('dx', str, 'On the card.')
+    name: str = _setting('dx', str, 'On the card; the command line takes the name of its output.')
     seed: int = _setting(0, int, 'Of weights and batches; the same seed, data and steps give the same potential.')
     steps: int = _setting(
         0, int, 'The learning rate follows a cosine to zero at the last one; 0 takes 600 to 2500, by what one costs.'

@@ -44,7 +44,11 @@ def validate_settings(node: Dict | None, port: Any) -> str | None:
 
 
 class ActiveLearningWorkChain(WorkChain):
-    """Learn about crystals until the potential may be believed on all of them, or the budget is spent."""
+    """Learn about crystals until the potential may be believed on all of them, or the budget is spent.
+
+    References are computed for the structures that came in, not for those that a potential in doubt has relaxed: let
+    the force engine relax them where they are no minima.
+    """
 
     @classmethod
     def define(cls, spec: Any) -> None:
