@@ -5,7 +5,7 @@ import json
 import pytest
 from ase.io import write
 
-SHORT = ('--mesh', 1, 1, 1, '--directions', 1, '--no-relax-cell', '--confirm-mesh', 1, 1, 1, '--no-phonons', '--json')
+SHORT = ('--mesh', 1, 1, 1, '--directions', 1, '--no-relax-cell', '--confirm-mesh', 1, 1, 1, '--no-phonons')
 
 
 @pytest.fixture(scope='module')
@@ -13,23 +13,29 @@ def command(make_command):
     return make_command()
 
 
-def test_tree_as_json_and_page_and_again_within_a_smaller_budget(command, silicon, tiny_checkpoint, tmp_path):
+def test_budget_that_ends_first_then_the_same_from_the_cache(command, silicon, tiny_checkpoint, tmp_path):
+    """The random potential finds diamond unstable; without a generation to go the exit code says so."""
     write(tmp_path / 'diamond.cif', silicon)
     page = tmp_path / 'tree.html'
-    call = ('follow', tmp_path / 'diamond.cif', '--potential', tiny_checkpoint, *SHORT)
-    done = command(*call, '--generations', 1, '-o', page)
-    assert done.returncode == 0, done.stderr
+    call = ('follow', tmp_path / 'diamond.cif', '--potential', tiny_checkpoint, '--generations', 0, *SHORT)
+    done = command(*call, '--json', '-o', page)
+    assert done.returncode == 3, done.stderr
     tree = json.loads(done.stdout)
-    assert [node['spacegroup'] for node in tree['nodes']] == ['Fd-3m (227)', 'R-3m (166)', 'R-3m (166)']
-    assert tree['outcome']['state'] == 'stable'
-    assert tree['nodes'][1]['energy'] < 0
+    (root,) = tree['nodes']
+    assert (root['spacegroup'], root['verdict']) == ('Fd-3m (227)', 'budget')
+    assert root['reason'] == 'generation 0 is the last one'
+    assert root['modes'][0]['degeneracy'] == 3
     text = page.read_text()
     assert 'diamond: imaginary modes followed' in text
     assert tree['process'] in text
-    # the budget ends before a stable crystal: the jobs are in the cache, the exit code says what happened
-    again = command(*call, '--generations', 0)
+    again = command(*call)
     assert again.returncode == 3, again.stderr
-    assert json.loads(again.stdout)['nodes'][0]['reason'] == 'generation 0 is the last one'
+    assert '0 Si Fd-3m (227), 2 atoms' in again.stdout
+    code = """
+from aiida.orm import CalcJobNode, QueryBuilder
+print(*[bool(n.base.caching.is_created_from_cache) for n in QueryBuilder().append(CalcJobNode).all(flat=True)])
+"""
+    assert sorted(command.python(code).split()) == ['False', 'False', 'True', 'True']
 
 
 def test_elements_that_the_potential_does_not_know(command, tiny_checkpoint, tmp_path):
