@@ -70,7 +70,8 @@ def phonon_inputs(node: ForceConstantsData) -> dict[str, Any]:
             'supercell_matrix': np.asarray(node.supercell_matrix),
             'primitive_matrix': np.asarray(node.primitive_matrix, dtype=float),
             'symprec': node.symprec,
-            'quality': quality,
+            # which supercells were tried is a list of records: no array, and nothing that phonons depend on
+            'quality': {name: value for name, value in quality.items() if name != 'supercell_search' or value is None},
         },
     }
     if 'born_charges' in node.get_arraynames():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,14 @@ _LONGEST_STDERR = 2**24
 _LONGEST_REASON = 1000
 #: as ``mlfc-run`` says it; not imported, for the runner is not installed on this side of the wall
 _STOPPED = 'mlfc-run: stopped by SIGTERM'
+#: what Slurm, PBS and LSF write to the stderr of a job that they end; AiiDA looks at the first line alone
+_SCHEDULER_SAYS = {
+    'ERROR_SCHEDULER_OUT_OF_MEMORY': re.compile(
+        r'exceeded (job |step |its )?memory limit|exceeded memory|oom[-_ ]?kill|out of memory|TERM_MEMLIMIT', re.I
+    ),
+    'ERROR_SCHEDULER_OUT_OF_WALLTIME': re.compile(r'due to time limit|exceeded limit.*walltime|TERM_RUNLIMIT', re.I),
+    'ERROR_SCHEDULER_NODE_FAILURE': re.compile(r'due to node fail', re.I),
+}
 
 
 class MlfcParser(Parser):
@@ -72,7 +81,12 @@ class MlfcParser(Parser):
         """``code``, or what is known of the cause: out of walltime, out of memory, a lost node, a cancelled job."""
         if self.node.exit_status:
             return ExitCode(self.node.exit_status, f'{self.node.exit_message} {code.message}', code.invalidates_cache)
-        if any(line.startswith(_STOPPED) for line in self._stderr()):
+        said = self._read(self.node.get_option('scheduler_stderr') or '')
+        for label, pattern in _SCHEDULER_SAYS.items():
+            if pattern.search(said):
+                known = self.exit_codes[label]
+                return ExitCode(known.status, f'{known.message} {code.message}', True)
+        if 'CANCELLED AT' in said or any(line.startswith(_STOPPED) for line in self._stderr()):
             return self.exit_codes.ERROR_JOB_STOPPED.format(n_done=n_done, n_all=n_all)
         return code
 
@@ -106,11 +120,15 @@ class MlfcParser(Parser):
 
     def _stderr(self) -> list[str]:
         """What ``mlfc-run`` said."""
+        return self._read(STDERR_FILE).splitlines()
+
+    def _read(self, name: str) -> str:
+        """The text of a retrieved file; nothing if there is none."""
         repository = self.retrieved.base.repository
-        if STDERR_FILE not in repository.list_object_names():
-            return []
-        with repository.open(STDERR_FILE, 'rb') as handle:
-            return handle.read(_LONGEST_STDERR).decode(errors='replace').splitlines()
+        if not name or name not in repository.list_object_names():
+            return ''
+        with repository.open(name, 'rb') as handle:
+            return handle.read(_LONGEST_STDERR).decode(errors='replace')
 
     def _refused(self) -> str | None:
         """Why mlfc-run did not even start, from its stderr; None if it did."""

@@ -17,6 +17,7 @@ from aiida_mlfc.workchains.adopting import AdoptsChildren
 from aiida_mlfc.workchains.endings import because, define_endings, ending_with
 from aiida_mlfc.workchains.protocol import protocol_inputs
 from aiida_mlfc.workchains.restart import NAMESPACE, ForceConstantsWorkChain, PhononsWorkChain, RelaxWorkChain
+from aiida_mlfc.workchains.second_look import SecondLook
 
 #: characters of a reason in an exit message
 _LONGEST_REASON = 300
@@ -61,7 +62,7 @@ def fill_builder(
             step.metadata.options = options
 
 
-class PhononWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
+class PhononWorkChain(SecondLook, AdoptsChildren, WorkChain, ManyCrystals):
     """Phonons of one or many crystals with one potential; three jobs whatever their number."""
 
     @classmethod
@@ -71,6 +72,14 @@ class PhononWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
         spec.input_namespace('structures', valid_type=StructureData, dynamic=True, validator=validate_keys)
         spec.input('potential', valid_type=PotentialData)
         spec.input_namespace('nac_params', valid_type=ArrayData, dynamic=True, required=False)
+        spec.input(
+            'look_again',
+            valid_type=bool,
+            non_db=True,
+            default=False,
+            help='Compute crystals once more whose imaginary modes are smaller than noise floor and truncation error '
+            'together: relaxed further, in the supercell that its truncation error asks for.',
+        )
         spec.expose_inputs(
             RelaxWorkChain,
             namespace='relax',
@@ -95,7 +104,14 @@ class PhononWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
                 cls.inspect_force_constants,
                 if_(cls.has_force_constants)(cls.run_phonons, cls.inspect_phonons),
             ),
+            if_(cls.should_look_again)(cls.look_again, cls.inspect_second_look),
             cls.results,
+        )
+        spec.output_namespace(
+            'output_doubts',
+            valid_type=Dict,
+            dynamic=True,
+            help='By key, imaginary modes within their errors, in THz; the other outputs are those of the second look.',
         )
         spec.output_namespace(RELAXED, valid_type=StructureData, dynamic=True)
         spec.expose_outputs(ForceConstantsWorkChain, include=(FORCE_CONSTANTS,))
@@ -140,6 +156,7 @@ class PhononWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
         self.ctx.force_constants = {}
         self.ctx.phonons = set()
         self.ctx.ended = None
+        self.ctx.found = {}
 
     def should_relax(self) -> bool:
         """Whether relaxation is asked for."""
@@ -154,7 +171,7 @@ class PhononWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
         if failure := self._failure(self.ctx.relax):
             return failure
         self.ctx.structures = self._namespace(self.ctx.relax, RELAXED)
-        self.out(RELAXED, self.ctx.structures)
+        self.ctx.found[RELAXED] = dict(self.ctx.structures)
         return None
 
     def has_structures(self) -> bool:
@@ -170,9 +187,9 @@ class PhononWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
     def inspect_force_constants(self) -> ExitCode | None:
         """Go on with the crystals that have force constants."""
         if failure := self._failure(self.ctx.force_constants_run):
-            return failure
+            return self._ended_with(failure)
         self.ctx.force_constants = self._namespace(self.ctx.force_constants_run, FORCE_CONSTANTS)
-        self.out(FORCE_CONSTANTS, self.ctx.force_constants)
+        self.ctx.found[FORCE_CONSTANTS] = dict(self.ctx.force_constants)
         return None
 
     def has_force_constants(self) -> bool:
@@ -186,15 +203,22 @@ class PhononWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
     def inspect_phonons(self) -> ExitCode | None:
         """Hand on what is there."""
         if failure := self._failure(self.ctx.phonons_run):
-            return failure
+            return self._ended_with(failure)
         for name in OUTPUTS:
-            found = self._namespace(self.ctx.phonons_run, name)
-            self.out(name, found)
-            self.ctx.phonons = set(found)
+            self.ctx.found[name] = self._namespace(self.ctx.phonons_run, name)
+            self.ctx.phonons = set(self.ctx.found[name])
         return None
+
+    def _ended_with(self, code: ExitCode) -> ExitCode:
+        """Hand on what the steps before have."""
+        for name, nodes in self.ctx.found.items():
+            self.out(name, nodes)
+        return code
 
     def results(self) -> ExitCode | None:
         """Success means: every crystal has phonons."""
+        for name, nodes in self.ctx.found.items():
+            self.out(name, nodes)
         missing = sorted(set(self.inputs.structures) - self.ctx.phonons)
         if not missing:
             return None

@@ -44,9 +44,10 @@ def parse(make_structure, silicon, rocksalt, potential_node, aiida_localhost):
         }
         for label, value in inputs.items():
             node.base.links.add_incoming(value, LinkType.INPUT_CALC, label)
+        node.set_option('scheduler_stderr', '_scheduler-stderr.txt')
         node.store()
         retrieved = FolderData()
-        for name in ('results.json', 'mlfc-run.err'):
+        for name in ('results.json', 'mlfc-run.err', '_scheduler-stderr.txt'):
             if (folder / name).exists():
                 retrieved.base.repository.put_object_from_file(folder / name, name)
         retrieved.base.links.add_incoming(node, LinkType.CREATE, 'retrieved')
@@ -234,6 +235,60 @@ def test_stopped_before_the_first_result_is_not_refused(folder, parse, content):
     (path / 'mlfc-run.err').write_bytes(content)
     wanted = 'ERROR_JOB_STOPPED' if b'SIGTERM' in content else 'ERROR_OUTPUT_RESULTS_MISSING'
     assert parse(path)[1].exit_status == code(wanted)
+
+
+@pytest.mark.parametrize(
+    ('said', 'status'),
+    [
+        ('\nslurmstepd: error: Exceeded job memory limit\n', 110),
+        ('x\nslurmstepd: error: Detected 1 oom-kill event(s) in StepId=3.batch.\n', 110),
+        ('slurmstepd: error: *** JOB 3 ON n1 CANCELLED AT 2026-11-21T10:00:00 DUE TO TIME LIMIT ***\n', 120),
+        ('x\nslurmstepd: error: *** JOB 3 ON n1 CANCELLED AT 2026 DUE TO NODE FAILURE ***\n', 140),
+        ('slurmstepd: error: *** JOB 3 ON n1 CANCELLED AT 2026-11-21T10:00:00 ***\n', 307),
+        ('some module was loaded\n', 303),
+    ],
+)
+def test_what_the_scheduler_says(folder, parse, said, status):
+    """Without accounting, or behind a first line of another kind, AiiDA itself does not see it."""
+    path = folder()
+    shutil.rmtree(path / 'results' / 'NaCl')
+    (path / 'results.json').unlink()
+    (path / '_scheduler-stderr.txt').write_text(said)
+    outputs, process = parse(path)
+    assert process.exit_status == status
+    assert '1 of 2 are' in process.exit_message
+    assert set(outputs['output_force_constants']) == {'Si'}
+
+
+def test_one_broken_result_is_one_failure(folder, parse):
+    """The other one is attached, and the exit message names the broken one."""
+    path = folder()
+    damage_arrays(path)
+    outputs, process = parse(path)
+    assert process.exit_status == code('ERROR_OUTPUT_RESULTS_UNREADABLE')
+    assert 'Si: ' in process.exit_message
+    assert set(outputs['output_force_constants']) == {'NaCl'}
+    rows = outputs['output_parameters'].get_dict()
+    assert rows['Si']['error']['type'] == 'UnreadableResult'
+    assert rows['NaCl']['status'] == 'ok'
+
+
+def test_data_cannot_pretend_to_be_something_else(folder, parse):
+    """What a result file says of its numbers does not replace its status, its name, or the file system."""
+    path = folder()
+    file = path / 'results' / 'Si' / 'result.json'
+    content = json.loads(file.read_text())
+    content['data'] |= {'status': 'failed', 'error': {'type': 'x', 'message': 'y'}, 'name': '\x1b[2J'}
+    file.write_text(json.dumps(content))
+    target = path.parent / 'elsewhere.hdf5'
+    shutil.move(path / 'results' / 'NaCl' / 'arrays.hdf5', target)
+    (path / 'results' / 'NaCl' / 'arrays.hdf5').symlink_to(target)
+    outputs, process = parse(path)
+    rows = outputs['output_parameters'].get_dict()
+    assert rows['Si']['status'] == 'ok'
+    assert rows['Si']['name'] == 'crystal Si'
+    assert 'symbolic link' in rows['NaCl']['error']['message']
+    assert process.exit_status == code('ERROR_OUTPUT_RESULTS_UNREADABLE')
 
 
 def test_other_atoms_in_the_relaxed_structure(folder, parse):
