@@ -18,6 +18,13 @@ from aiida_mlfc.data.crystals import EXTRA_SOURCE, EXTRA_SUMMARY
 from aiida_mlfc.data.phonons import BANDS, STABILITY
 
 FORCE_CONSTANTS = 'output_force_constants'
+#: what is read of each node: AiiDA converts every value of a projection, and that takes longer than the query
+_STABILITY = (
+    'min_frequency', 'max_frequency', 'verdicts', 'noise_floor', 'free_energy_300K', 'zero_point_energy', 'with_nac',
+    'warnings',
+)  # fmt: skip
+_QUALITY = ('max_residual_force', 'acoustic_sum_residual', 'truncation_error', 'uncertainty')
+_SUMMARY = ('uuid', 'formula', 'n_atoms', 'spacegroup')
 #: keys of one ``in`` filter; both databases bound the number of parameters of a statement
 _CHUNK = 500
 
@@ -39,13 +46,14 @@ class Facts:
 def facts_of(pks: Sequence[int]) -> dict[int, Facts]:
     """By primary key of ``mlfc.screen`` or ``mlfc.phonon`` processes."""
     found = {pk: Facts() for pk in pks}
-    for pk, key, uuid, number, label, source, summary in _linked(
+    for pk, key, uuid, number, label, source, *values in _linked(
         pks, StructureData, 'structures', LinkType.INPUT_WORK,
-        ['uuid', 'id', 'label', f'extras.{EXTRA_SOURCE}', f'extras.{EXTRA_SUMMARY}'],
+        ['uuid', 'id', 'label', f'extras.{EXTRA_SOURCE}', *[f'extras.{EXTRA_SUMMARY}.{name}' for name in _SUMMARY]],
     ):  # fmt: skip
+        summary = dict(zip(_SUMMARY, values, strict=True))
         found[pk].structures[key] = {
             'pk': number, 'uuid': uuid, 'label': label, 'source': source,
-            'summary': summary if summary and summary.get('uuid') == uuid else None,
+            'summary': summary if summary['uuid'] == uuid else None,
         }  # fmt: skip
     for pk, key, uuid in _linked(pks, Data, BANDS, LinkType.RETURN, ['uuid']):
         found[pk].finished[key] = uuid
@@ -56,20 +64,24 @@ def facts_of(pks: Sequence[int]) -> dict[int, Facts]:
 
 
 def stabilities(pks: Sequence[int]) -> dict[int, dict[str, dict[str, Any]]]:
-    """Content of the ``stability`` nodes, by process and key."""
+    """What tables say of the ``stability`` nodes, by process and key."""
     found: dict[int, dict[str, dict[str, Any]]] = {pk: {} for pk in pks}
-    for pk, key, attributes in _linked(pks, Dict, STABILITY, LinkType.RETURN, ['attributes']):
-        found[pk][key] = attributes
+    wanted = [f'attributes.{name}' for name in _STABILITY]
+    for pk, key, *values in _linked(pks, Dict, STABILITY, LinkType.RETURN, wanted):
+        found[pk][key] = dict(zip(_STABILITY, values, strict=True))
+        # sqlite knows no booleans
+        found[pk][key]['with_nac'] = bool(found[pk][key]['with_nac'])
     return found
 
 
 def force_constants(pks: Sequence[int]) -> dict[int, dict[str, dict[str, Any]]]:
-    """``uuid``, ``quality`` and ``supercell_matrix`` of the force constants, by process and key; arrays stay where they
-    are."""
+    """``uuid``, ``supercell_matrix`` and what tables say of the ``quality`` of the force constants, by process and key;
+    arrays stay where they are."""
     found: dict[int, dict[str, dict[str, Any]]] = {pk: {} for pk in pks}
-    wanted = ['uuid', 'attributes.quality', 'attributes.supercell_matrix']
-    for pk, key, *values in _linked(pks, Data, FORCE_CONSTANTS, LinkType.RETURN, wanted):
-        found[pk][key] = dict(zip(('uuid', 'quality', 'supercell_matrix'), values, strict=True))
+    wanted = ['uuid', 'attributes.supercell_matrix', *[f'attributes.quality.{name}' for name in _QUALITY]]
+    for pk, key, uuid, matrix, *values in _linked(pks, Data, FORCE_CONSTANTS, LinkType.RETURN, wanted):
+        quality = dict(zip(_QUALITY, values, strict=True))
+        found[pk][key] = {'uuid': uuid, 'supercell_matrix': matrix, 'quality': quality}
     return found
 
 

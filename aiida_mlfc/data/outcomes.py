@@ -41,8 +41,8 @@ class ScreenOutcome:
 
     @property
     def keys(self) -> list[str]:
-        """Of the crystals."""
-        return list(self._facts.structures)
+        """Of the crystals, in the same order wherever the screen was imported."""
+        return sorted(self._facts.structures)
 
     @cached_property
     def potential(self) -> PotentialData:
@@ -122,8 +122,7 @@ class ScreenOutcome:
             'formula': summary['formula'],
             'n_atoms': summary['n_atoms'],
             'spacegroup': summary['spacegroup'],
-            'potential': self.potential.name,
-            'potential_sha256': self.potential.sha256,
+            **self._made_with,
             'structure_uuid': structure['uuid'],
         }
         if key not in self._facts.finished:
@@ -148,6 +147,11 @@ class ScreenOutcome:
     @cached_property
     def _card(self) -> Card:
         return Card(self.potential.card)
+
+    @cached_property
+    def _made_with(self) -> dict[str, str]:
+        """Read once: AiiDA asks the database whenever an attribute is looked at."""
+        return {'potential': self.potential.name, 'potential_sha256': self.potential.sha256}
 
     def _why_nothing(self) -> str:
         """For a crystal that no job reported on: what ended the process."""
