@@ -119,12 +119,12 @@ class History:
         kills = self.kills
         names = ', '.join(dict.fromkeys(_signal_name(a.signum) for a in kills if a.signum))
         peak, limit = max(a.peak_memory for a in kills), max(a.limit for a in kills)
-        had = f', the process last seen with {peak:.0f} MiB' if peak else ''
-        had += f' where {limit:.0f} MiB could be had' if peak and limit else ''
+        had = f' {limit:.0f} MiB were free when it began.' if limit else ''
+        had += f' The process was last seen with {peak:.0f} MiB.' if peak else ''
         crashed = names and 'SIGKILL' not in names
         why = 'a crash in a native library?' if crashed else 'out of memory?'
         return KilledError(
-            f'killed the process {len(kills)} times when computed alone{f" ({names})" if names else ""}: {why}{had}. '
+            f'killed the process {len(kills)} times when computed alone{f" ({names})" if names else ""}: {why}{had} '
             'Wanted: more memory or a smaller supercell; delete its folder in results/ to have it tried again'
         )
 
