@@ -34,11 +34,14 @@ from aiida_mlfc.core.potentials.training.validation import Validation
 WAYS: dict[str, dict[str, Any]] = {
     'forces of supercells': {'folded': False},
     'forces of folded cells': {},
-    'forces, then Hessian products': {'start_stage_two': 0.5},
+    # a step of products costs some three of forces: about half of the compute each
+    'forces, then Hessian products': {'start_stage_two': 0.8},
     'Hessian products': {'start_stage_two': 0.0},
 }
 TIMED_STEPS = 10
 POINTS = 8
+#: one step in so many is warm-up, in each stage
+WARM_UP = 25
 
 
 def seconds_of_a_step(model: DXModel, materials: list[Material], recipe: Recipe) -> float:
@@ -67,7 +70,9 @@ def curve(reference: Reference, changes: dict[str, Any], seconds: float, seed: i
     recipe = default_recipe(seed, 1, checkpoint_interval=1e9, **changes)
     cost = seconds_of_a_step(network, materials, recipe)
     n_steps = max(POINTS, int(seconds / cost))
-    recipe = replace(recipe, n_steps=n_steps, eval_interval=max(1, n_steps // POINTS))
+    # warm-up, too, is sized to the budget: fifty steps would be most of a short second stage
+    short = {'n_steps': n_steps, 'eval_interval': max(1, n_steps // POINTS), 'warm_up': max(1, n_steps // WARM_UP)}
+    recipe = replace(recipe, **short)
     rows: list[dict[str, float]] = []
 
     def note(row: dict[str, float]) -> None:
