@@ -16,6 +16,9 @@ from aiida_mlfc.core.structures.symmetry import primitive_cell, symmetrized
 
 #: Å, for the symmetry of the crystal as it was given
 GIVEN_SYMPREC = 1e-4
+#: extra of a crystal: uuid of the one that it is a distortion of. Jobs take a generation at once, so that links alone
+#: lead from a child to all crystals of the generation before
+EXTRA_PARENT = 'mlfc_parent'
 
 
 def crystal_key(identifier: int) -> str:
@@ -106,6 +109,7 @@ def next_generation(family: Dict, displaced: Dict, budget: Dict, **others: Any) 
     for node in found.nodes[before:]:
         label = f'{node.formula} {node.spacegroup}'
         new[crystal_key(node.identifier)] = structure = _structure(found.cells[node.identifier], label)
+        structure.base.extras.set(EXTRA_PARENT, made['nodes'][node.parent]['uuid'])
         made['nodes'][node.identifier]['uuid'] = structure.uuid
     return {'family': Dict(made), **({'crystals': new} if new else {})}
 

@@ -5,6 +5,7 @@ from aiida.engine import run_get_node
 from aiida.orm import CalcJobNode, Dict, Node, QueryBuilder
 from ase.build import bulk
 
+from aiida_mlfc.calculations.following import EXTRA_PARENT
 from aiida_mlfc.core.potentials.registry import load_potential
 from aiida_mlfc.runner.follow import follow_modes
 from aiida_mlfc.workchains.follow import FollowWorkChain, validate_budget
@@ -61,6 +62,7 @@ def test_tree_in_the_provenance(mlfc_code, potential_node, make_structure, silic
         crystal = crystals[f'n{values["identifier"]}']
         assert crystal.uuid == values['uuid']
         assert len(crystal.sites) == values['n_atoms']
+    assert crystals['n1'].base.extras.get(EXTRA_PARENT) == crystals['n0'].uuid
     # from the child back to its parent, the structure of the user and the potential, by links alone
     query = QueryBuilder().append(Node, filters={'uuid': crystals['n1'].uuid}, tag='here')
     ancestors = {n.uuid for n in query.append(Node, with_descendants='here').all(flat=True)}
