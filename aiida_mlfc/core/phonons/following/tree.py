@@ -149,12 +149,3 @@ def outcome(nodes: Sequence[TreeNode]) -> dict[str, Any]:
         'stable': None if best is None else best.identifier,
         'n_crystals': len(nodes),
     }
-
-
-def lineage(nodes: Sequence[TreeNode], identifier: int) -> list[TreeNode]:
-    """From the root to a crystal."""
-    by_number = {node.identifier: node for node in nodes}
-    way = [by_number[identifier]]
-    while (parent := way[-1].parent) is not None:
-        way.append(by_number[parent])
-    return way[::-1]
