@@ -26,7 +26,8 @@ class ScreenOutcome:
 
     def __init__(self, process: WorkChainNode, facts: Facts | None = None) -> None:
         self.process = process
-        self._facts = facts if facts is not None else facts_of([process.pk])[process.pk]
+        pk: Any = process.pk
+        self._facts = facts if facts is not None else facts_of([pk])[pk]
         #: content of the stability node and what is known of the force constants, by key; read when first asked for
         self._numbers: tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]] | None = None
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from ase.io import write
 
-OPTIONS = ['--protocol', 'fast', '--supercell', '2', '2', '2', '--foreground', '--json']
+OPTIONS = ['--protocol', 'fast', '--no-relax', '--supercell', '2', '2', '2', '--foreground', '--json']
 #: makes the profile in a process of its own, as a person would with ``verdi profile setup core.psql_dos``
 MAKE_PROFILE = """
 from pathlib import Path
