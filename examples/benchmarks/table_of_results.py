@@ -34,6 +34,7 @@ create_profile(
         repository_uri=Path({repository!r}).as_uri()),
     broker_backend='core.zeromq', broker_config=BrokerFactory('core.zeromq').get_default_config())
 config.set_default_profile('table', overwrite=True)
+config.set_option('runner.poll.interval', 1, scope='table')
 config.store()
 """
 MEASURE = """

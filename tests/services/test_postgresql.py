@@ -20,6 +20,7 @@ create_profile(
         repository_uri=Path({repository!r}).as_uri()),
     broker_backend=None, broker_config=None)
 config.set_default_profile('postgresql', overwrite=True)
+config.set_option('runner.poll.interval', 1, scope='postgresql')
 config.store()
 """
 #: what does not depend on the database
@@ -50,8 +51,8 @@ def screened(postgresql_port, make_command, tmp_path_factory, silicon, rocksalt,
 
 def test_same_rows_as_on_sqlite(screened):
     (command, _, ours), (_, _, sqlite) = screened
-    storage = 'from aiida.manage import get_manager\nprint(get_manager().get_profile_storage())'
-    assert 'PsqlDos' in command.python(storage)
+    storage = 'from aiida.manage import get_manager\nprint(type(get_manager().get_profile_storage()).__name__)'
+    assert command.python(storage) == 'PsqlDosBackend'
     assert len(ours) == 2
     for row, other in zip(ours, sqlite, strict=True):
         assert row['status'] == 'ok'
