@@ -9,7 +9,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / 'examples' / 'benchmarks' / 'killed_screen.py'
 #: s
-PATIENCE = 420
+PATIENCE = 600
 
 
 @pytest.mark.daemon
