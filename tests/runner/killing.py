@@ -35,9 +35,15 @@ class Killer:
         self._stop.set()
         self._thread.join()
 
+    def _marks(self) -> list[Path]:
+        try:
+            return list(self.folder.rglob('.running/[A-Za-z]*.*'))
+        except OSError:
+            return []  # a folder went away while it was read
+
     def _watch(self) -> None:
         while not self._stop.is_set():
-            for path in self.folder.rglob('.running/[A-Za-z]*.*'):
+            for path in self._marks():
                 key = path.name.partition('.')[0]
                 if key not in self.keys or sum(k == key for k, _ in self.kills) >= self.times:
                     continue
