@@ -144,6 +144,13 @@ class Screening:
         if pending:
             click.echo(f'{len(pending)} crystals to compute with {self.potential.name}', err=True)
         if foreground or not has_broker():
+            if running:
+                pks = ', '.join(str(process.pk) for process in running)
+                click.echo(
+                    f'{len(under_way)} crystals belong to screens that have not ended (PK {pks}): the daemon goes on '
+                    'with them, or `verdi process kill` ends them',
+                    err=True,
+                )
             for part in parts:
                 self._launch(part, launch, 1, run_here=True)
             return

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from aiida.common.timezone import now
 from aiida.orm import Group, QueryBuilder, StructureData, WorkChainNode
 
 from aiida_mlfc.data.crystals import EXTRA_SHA256
@@ -14,6 +15,8 @@ from aiida_mlfc.data.outcomes import ScreenOutcome
 
 #: extras of a screen: hash of everything but the crystals, and what its jobs took for a unit of estimated cost, s
 EXTRA_SETTINGS, EXTRA_PACE = 'mlfc_settings', 'mlfc_seconds_per_cost'
+#: s; a screen without a checkpoint that is older than this was lost while it was submitted, for no daemon can load it
+PATIENCE = 120.0
 #: process type of a screen, from its entry point
 SCREEN_TYPE = 'aiida.workflows:mlfc.screen'
 
@@ -53,13 +56,20 @@ def earlier_outcomes(
         if sha in wanted:
             keys.setdefault(pk, {})[sha] = label.removeprefix('structures__')
     screens = [screen for screen in screens if screen.pk in keys]
-    running = [screen for screen in screens if not screen.is_terminated]
+    running = [screen for screen in screens if not (screen.is_terminated or never_began(screen))]
     found: dict[str, tuple[ScreenOutcome, str]] = {}
     for outcome in ScreenOutcome.of([screen for screen in screens if screen.is_terminated]):
         for sha, key in keys[outcome.process.pk].items():
             if sha not in found and outcome.is_done(key):
                 found[sha] = (outcome, key)
     return found, running
+
+
+def never_began(screen: WorkChainNode) -> bool:
+    """Whether it was stored and then lost its command before anything of it could be taken up by a daemon."""
+    if screen.is_terminated or screen.checkpoint is not None:
+        return False
+    return (now() - screen.ctime).total_seconds() > PATIENCE
 
 
 def newest_outcomes(settings: str, pks: Iterable[int]) -> dict[int, tuple[ScreenOutcome, str]]:
