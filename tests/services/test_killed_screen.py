@@ -1,6 +1,7 @@
 """The screen whose parts are killed, small; at full size: ``python examples/benchmarks/killed_screen.py``."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ PATIENCE = 600
 
 
 @pytest.mark.daemon
+@pytest.mark.skipif(
+    not os.environ.get('MLFC_TEST_KILLS'), reason='five minutes of kill -9: runs with MLFC_TEST_KILLS set'
+)
 def test_nothing_is_lost_or_computed_for_nobody(tmp_path):
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', SCRIPT, '--crystals', '24', '--kills', '4', '--pause', '5', '--shard-size',
