@@ -11,7 +11,7 @@ from aiida_phonopy.data import PhonopyData, PreProcessData
 
 from aiida_mlfc.core.references.record import NOT_STATED, Reference
 from aiida_mlfc.core.structures.cells import to_ase
-from aiida_mlfc.data.references import EXTRA_CONTENT, KEY_REFERENCE, content_sha256
+from aiida_mlfc.data.references import KEY_REFERENCE, say_origin
 from aiida_mlfc.exchange.job import structure_arrays
 
 
@@ -35,13 +35,7 @@ def force_set_node(reference: Reference) -> PhonopyData:
     if found.nac_params is not None:
         node.set_dielectric(found.nac_params['dielectric'])
         node.set_born_charges(found.nac_params['born'])
-    source = reference.source.to_dict()
-    node.base.attributes.set(
-        KEY_REFERENCE,
-        {'name': reference.name, **source, 'source': source['path'], 'checks': reference.checks.to_dict()},
-    )
-    node.base.extras.set(EXTRA_CONTENT, content_sha256(reference))
-    node.label = reference.name[:255]
+    say_origin(node, reference)
     return node
 
 

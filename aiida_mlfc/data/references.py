@@ -87,6 +87,12 @@ def reference_node(reference: Reference) -> ForceConstantsData:
         },
         None if nac is None else nac_params_node(nac['born'], nac['dielectric']),
     )
+    say_origin(node, reference)
+    return node
+
+
+def say_origin(node: Any, reference: Reference) -> None:
+    """Name, source and checks of a reference on its node, not stored yet."""
     source = reference.source.to_dict()
     node.base.attributes.set(
         KEY_REFERENCE,
@@ -94,7 +100,6 @@ def reference_node(reference: Reference) -> ForceConstantsData:
     )
     node.base.extras.set(EXTRA_CONTENT, content_sha256(reference))
     node.label = reference.name[:255]
-    return node
 
 
 def content_sha256(reference: Reference) -> str:
