@@ -1,7 +1,8 @@
 """Rows of the Hessian along chosen displacement directions, one backward pass each, the graph kept.
 
-Why this mode: reverse over reverse with the graph kept is the cheapest exact product on CPU. It takes four to five times
-the memory of one energy and forces (M3GNet, quartz with 72 atoms and a triclinic crystal with 160). Why float64: float32 products are right to about 1e-6 relative, which soft modes can see.
+Why this mode: reverse over reverse with the graph kept is the cheapest exact product on CPU. It takes four to five
+times the memory of one energy and forces (M3GNet, quartz with 72 atoms and a triclinic crystal with 160). Why float64:
+float32 products are right to about 1e-6 relative, which soft modes can see.
 """
 
 from __future__ import annotations
