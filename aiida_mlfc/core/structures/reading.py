@@ -111,7 +111,7 @@ def _read_file(path: Path) -> list[Atoms]:
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise StructureError('is no regular file, wanted one with a structure in it')
-    largest = LARGEST_CIF if path.suffix.lower() == '.cif' else LARGEST_FILE
+    largest = min(LARGEST_CIF, LARGEST_FILE) if path.suffix.lower() == '.cif' else LARGEST_FILE
     if found.st_size > largest:
         raise StructureError(f'the file has {found.st_size} bytes, wanted at most {largest}')
     if path.suffix.lower() != '.cif':
