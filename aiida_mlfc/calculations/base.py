@@ -122,7 +122,8 @@ class MlfcCalculation(CalcJob, ManyCrystals):
             invalidates_cache=True,
             message='The job was stopped from outside (cancelled, or out of walltime): {n_done} of {n_all} are done.',
         )
-        spec.exit_code(310, 'ERROR_JOB_REFUSED', message='mlfc-run refused the job: {reason}')
+        # Among the reasons are a device that was busy and a full memory, which another time are none.
+        spec.exit_code(310, 'ERROR_JOB_REFUSED', invalidates_cache=True, message='mlfc-run refused the job: {reason}')
         spec.exit_code(410, 'ERROR_SOME_STRUCTURES_FAILED', message='Failed: {keys}; see output_parameters.')
         spec.exit_code(
             412,

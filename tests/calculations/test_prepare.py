@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from aiida.common.folders import Folder
+from aiida.engine import ProcessState
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
-from aiida.orm import ArrayData, Dict, RemoteData
+from aiida.orm import ArrayData, CalcJobNode, Dict, RemoteData
 from aiida.plugins import CalculationFactory
 
 from aiida_mlfc.data.force_constants import force_constants_node
@@ -139,6 +140,19 @@ def test_caching_hash_sees_potential_and_settings(prepare, structures, potential
 def test_every_calculation_names_a_cache_version():
     for name in ('mlfc.evaluate', 'mlfc.relax', 'mlfc.force_constants', 'mlfc.phonons'):
         assert isinstance(CalculationFactory(name).CACHE_VERSION, int)
+
+
+def test_what_may_succeed_another_time_is_not_cached(aiida_localhost):
+    """A potential that found no room on a busy device is asked for again; an element that it does not know is not."""
+    codes = CalculationFactory('mlfc.relax').spec().exit_codes
+    found = {}
+    for name in ('ERROR_JOB_REFUSED', 'ERROR_SOME_STRUCTURES_KILLED', 'ERROR_SOME_STRUCTURES_FAILED'):
+        node = CalcJobNode(computer=aiida_localhost, process_type='aiida.calculations:mlfc.relax').store()
+        node.set_process_state(ProcessState.FINISHED)
+        node.set_exit_status(codes[name].status)
+        node.seal()
+        found[name] = node.base.caching.is_valid_cache
+    assert list(found.values()) == [False, False, True]
 
 
 def test_mattersim_keeps_its_suffix(prepare, tmp_path, structures):
