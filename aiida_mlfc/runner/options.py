@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -80,10 +81,29 @@ OPTIONS: dict[str, Any] = {
 }
 
 
+#: lengths, tolerances and numbers of things, whatever the task
+ABOVE_ZERO = frozenset(
+    {
+        'fmax',
+        'smax',
+        'symprec',
+        'distance',
+        'supercell_length',
+        'tolerance',
+        'mesh_length',
+        'max_atoms',
+        'points_per_segment',
+    }
+)
+#: zero stands for none, or for a default
+NOT_BELOW_ZERO = frozenset({'steps', 'threshold', 'truncation_qpoints', 'directions', 'minutes'})
+
+
 def read_options(task: str, values: dict[str, Any]) -> Any:
     """The typed options of a task.
 
-    :raises JobFileError: for an option that the task does not have, or a value of the wrong kind.
+    :raises JobFileError: for an option that the task does not have, a value of the wrong kind, or one out of range:
+        not finite, or below zero where it is a length or a tolerance.
     """
     kind = OPTIONS[task]
     known = {f.name: f for f in fields(kind)}
@@ -92,6 +112,7 @@ def read_options(task: str, values: dict[str, Any]) -> Any:
         raise JobFileError(f'task {task} has no option {", ".join(sorted(unknown))}; it has {", ".join(sorted(known))}')
     given = {}
     for name, value in values.items():
+        _check_range(name, value)
         default = known[name].default
         if known[name].metadata:
             try:
@@ -109,3 +130,25 @@ def read_options(task: str, values: dict[str, Any]) -> Any:
         return kind(**given)
     except ValueError as error:
         raise JobFileError(str(error)) from error
+
+
+def _check_range(name: str, value: Any) -> None:
+    """Refuse numbers that every comparison would let pass, NaN, and those that mean nothing.
+
+    :raises JobFileError: for one of them, anywhere in a value.
+    """
+    if not _is_finite(value):
+        raise JobFileError(f'option {name}: got {value!r}, wanted finite numbers')
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if name in ABOVE_ZERO and value <= 0:
+            raise JobFileError(f'option {name}: got {value!r}, wanted a number above zero')
+        if name in NOT_BELOW_ZERO and value < 0:
+            raise JobFileError(f'option {name}: got {value!r}, wanted zero or a number above')
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(_is_finite(entry) for entry in value)
+    if isinstance(value, dict):
+        return all(_is_finite(entry) for entry in value.values())
+    return not isinstance(value, float) or math.isfinite(value)

@@ -46,7 +46,7 @@ def searched_qpoints(atoms: Atoms, mesh: Sequence[int], symprec: float) -> np.nd
     :param mesh: cells along each primitive vector; 2 2 2 holds Γ and zone boundaries half-way.
     """
     repeats = np.asarray(mesh)
-    if repeats.shape != (3,) or (repeats < 1).any():
+    if repeats.shape != (3,) or not (repeats >= 1).all() or (repeats != np.rint(repeats)).any():
         raise ValueError(f'mesh: got {mesh!r}, wanted three positive integers')
     return irreducible_qpoints(commensurate_qpoints(np.diag(repeats)), operations_of(atoms, symprec).rotations)
 
@@ -86,7 +86,7 @@ def imaginary_modes(
     :param masses: amu, shape ``(n_atoms,)``.
     :param threshold: THz, positive.
     """
-    if threshold < 0:
+    if not 0 <= threshold < np.inf:
         raise ValueError(f'threshold: got {threshold}, wanted a frequency in THz above or at zero')
     limit = -((threshold / FREQUENCY_FACTOR_THZ) ** 2)
     found = []

@@ -119,7 +119,8 @@ def relax_many(
         (20 %, measured), and 40,000 on a GPU.
     :return: for each crystal its relaxation, or the exception that :func:`relax` raises for it.
     """
-    if fmax <= 0 or smax <= 0 or steps < 0:
+    # written so that NaN, for which every comparison is false, does not pass
+    if not (fmax > 0 and smax > 0 and steps >= 0):
         raise ValueError(f'wanted fmax > 0, smax > 0, steps >= 0, got {fmax}, {smax}, {steps}')
     if optimizer not in ('newton', 'bfgs'):
         raise ValueError(f"optimizer: got {optimizer!r}, wanted 'newton' or 'bfgs'")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase.build import bulk
 
 from aiida_mlfc.core.phonons.following.displacing import n_cells, real_basis
 from aiida_mlfc.core.phonons.following.modes import ImaginaryMode, imaginary_modes, lowest_mode, searched_qpoints
@@ -64,6 +65,19 @@ def test_threshold_and_degeneracy():
     assert [mode.degeneracy for mode in modes] == [2, 1]
     np.testing.assert_allclose([m.frequency for m in modes], -15.633302 * np.sqrt([2e-2, 1e-2]), rtol=1e-6)
     assert len(imaginary_modes(matrix[None], np.array([[0.5, 0, 0]]), np.ones(2), threshold=2.0)) == 1
+
+
+@pytest.mark.parametrize('threshold', [float('nan'), float('inf'), -0.05])
+def test_thresholds_that_would_make_everything_stable(threshold):
+    """Eigenvalue -1 eV/Å²/amu, 15.6i THz, is not stable at any threshold that means something."""
+    with pytest.raises(ValueError, match='threshold: got'):
+        imaginary_modes(-np.eye(6)[None], np.array([[0.5, 0, 0]]), np.ones(2), threshold=threshold)
+
+
+@pytest.mark.parametrize('mesh', [(2, 2, float('nan')), (2.5, 2, 2), (0, 2, 2)])
+def test_meshes_are_of_positive_integers(mesh):
+    with pytest.raises(ValueError, match=r'mesh: got .*wanted three positive integers'):
+        searched_qpoints(bulk('Al', a=4.05), mesh, 1e-5)
 
 
 def test_one_wave_vector_of_each_star():

@@ -91,7 +91,7 @@ def test_not_converged(model, wurtzite):
         relax(wurtzite, model, relax_cell=True, smax=1e-3, steps=2)
 
 
-@pytest.mark.parametrize('values', [{'fmax': 0.0}, {'smax': -1.0}, {'steps': -1}])
+@pytest.mark.parametrize('values', [{'fmax': 0.0}, {'smax': -1.0}, {'steps': -1}, {'fmax': float('nan')}])
 def test_senseless_limits(model, wurtzite, values):
     with pytest.raises(ValueError, match='wanted fmax > 0'):
         relax(wurtzite, model, **values)
