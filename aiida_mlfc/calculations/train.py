@@ -32,10 +32,17 @@ def validate_force_sets(namespace: Any, port: Any) -> str | None:
 
 def validate_settings(node: Dict | None, port: Any) -> str | None:
     """Wrong settings are refused here and not after an hour in a queue."""
+    values = node.get_dict() if node is not None else {}
     try:
-        train_options(node.get_dict() if node is not None else {})
+        train_options(values)
     except ValueError as error:
         return str(error)
+    if (name := values.get('foundation_model')) is not None:
+        # The job would find one by name, and provenance would know nothing of it.
+        return (
+            f'foundation_model: got {name!r} among the parameters, wanted a PotentialData as the input '
+            'foundation_model, beside them: PotentialData.get_or_create makes one of a name or a file'
+        )
     return None
 
 

@@ -182,3 +182,18 @@ def test_settings_are_checked_before_anything_is_submitted(force_set, mlfc_code)
         builder.parameters = Dict({'patience': 3})
     with pytest.raises(ValueError, match='wanted keys of name, seed'):
         WorkflowFactory('mlfc.train').get_builder().mlfc.parameters = Dict({'learning_rat': 0.1})
+
+
+def test_a_potential_to_start_from_is_a_node(aiida_profile, mlfc_code, make_structure, silicon):
+    """By name it would be in no provenance, and the job would train the wrong architecture to its end."""
+    from aiida_mlfc.workchains.active_learning import ActiveLearningWorkChain
+
+    by_name = {'foundation_model': 'mattersim-v1.0.0-1m'}
+    with pytest.raises(ValueError, match='wanted a PotentialData as the input'):
+        CalculationFactory('mlfc.train').get_builder().parameters = Dict(by_name)
+    with pytest.raises(ValueError, match='wanted a PotentialData as the input'):
+        ActiveLearningWorkChain.get_builder_from_protocol(
+            mlfc_code, {'si': make_structure(silicon)}, relax=False, training=by_name
+        )
+    # as a configuration file of defaults says it
+    CalculationFactory('mlfc.train').get_builder().parameters = Dict({'foundation_model': None})
