@@ -65,8 +65,6 @@ def command(ctx: click.Context, **arguments: Any) -> None:
     It runs in this process; jobs that are done already come from the cache. Exit code 0: the lowest crystal found is
     stable; 1: the computation failed; 3: the budget ended before that.
     """
-    from aiida.engine import run_get_node
-
     from aiida_mlfc.cli.profile import load_or_create_code, load_or_create_profile
     from aiida_mlfc.cli.screen import _options
     from aiida_mlfc.core.checkpoint_header import CheckpointError
@@ -89,9 +87,7 @@ def command(ctx: click.Context, **arguments: Any) -> None:
     except (CheckpointError, UnknownSpeciesError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     builder = _builder(crystals[0], potential, load_or_create_code(arguments['code_label']), arguments, _options)
-    outputs, process = run_get_node(builder)
-    if not process.is_finished_ok:
-        raise click.ClickException(f'{process.process_label}<{process.pk}>: {process.exit_message or process.state}')
+    outputs, process = _run(builder)
     tree = outputs['output_tree'].get_dict()
     if arguments['output']:
         note = f'{potential.name}, sha256 {potential.sha256[:12]}; {process.process_label} {process.uuid}'
@@ -101,6 +97,24 @@ def command(ctx: click.Context, **arguments: Any) -> None:
     else:
         print_tree(tree)
     sys.exit({'stable': 0, 'budget': 3}.get(tree['outcome']['state'], 1))
+
+
+def _run(builder: Any) -> tuple[Any, Any]:
+    """Outputs and node of a work chain that runs here.
+
+    :raises click.ClickException: if it failed, or was killed: by Ctrl-C, or from another terminal.
+    """
+    from aiida.engine import run_get_node
+    from plumpy import KilledError
+
+    try:
+        outputs, process = run_get_node(builder)
+    except KilledError as error:
+        raise click.ClickException(f'{error}. Called again, it begins from the jobs that are done') from error
+    if not process.is_finished_ok:
+        reason = process.exit_message or f'exit status {process.exit_status}'
+        raise click.ClickException(f'{process.process_label}<{process.pk}>: {reason}')
+    return outputs, process
 
 
 def _builder(crystal: Any, potential: Any, code: Any, arguments: dict[str, Any], read_options: Any) -> Any:

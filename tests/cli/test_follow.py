@@ -1,9 +1,15 @@
 """``aiida-mlfc follow`` as people call it."""
 
 import json
+import os
+import signal
 
+import click
 import pytest
+from aiida.engine import WorkChain
 from ase.io import write
+
+from aiida_mlfc.cli.follow import _run
 
 SHORT = ('--mesh', 1, 1, 1, '--directions', 1, '--no-relax-cell', '--confirm-mesh', 1, 1, 1, '--no-phonons')
 
@@ -45,3 +51,28 @@ def test_elements_that_the_potential_does_not_know(command, tiny_checkpoint, tmp
     done = command('follow', tmp_path / 'iron.cif', '--potential', tiny_checkpoint)
     assert done.returncode == 1
     assert 'does not know Fe' in done.stderr
+
+
+class Ends(WorkChain):
+    """Ends without a message, or as Ctrl-C ends it."""
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.input('killed', valid_type=bool, non_db=True)
+        spec.outline(cls.interrupt, cls.fail)
+
+    def interrupt(self):
+        if self.inputs.killed:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def fail(self):
+        return 7
+
+
+@pytest.mark.parametrize(('killed', 'said'), [(False, r'Ends<\d+>: exit status 7'), (True, 'received an interrupt')])
+def test_an_end_without_a_result_is_one_line(aiida_profile, killed, said):
+    builder = Ends.get_builder()
+    builder.killed = killed
+    with pytest.raises(click.ClickException, match=said):
+        _run(builder)
