@@ -12,8 +12,10 @@ from phonopy.phonon.band_structure import get_band_qpoints
 from phonopy.phonon.spectrum import TetrahedronDOSAccumulator
 
 from aiida_mlfc.core.force_constants.record import ForceConstants
+from aiida_mlfc.core.force_constants.sum_rules import acoustic_sum_residual, permutation_asymmetry
 from aiida_mlfc.core.phonons.record import Bands, DensityOfStates, Phonons, ThermalProperties
-from aiida_mlfc.core.phonons.stability import noise_floor, stability
+from aiida_mlfc.core.phonons.stability import noise_floor, stability, without_translations
+from aiida_mlfc.core.phonons.translations import optical_at_gamma
 
 #: Γ-centred mesh density: a length L gives round(L |b*|) points along a reciprocal vector b* (phonopy's ``mesh``)
 MESH_LENGTH = 60.0
@@ -101,6 +103,26 @@ def _density_of_states(phonon: Phonopy) -> DensityOfStates:
     return DensityOfStates(np.array(result.sampling_points), by_element.sum(axis=0), by_element, elements, numbers)
 
 
+def _check(phonon: Phonopy, array: np.ndarray) -> None:
+    """Refuse what would go through all that follows as a number, or as a comparison that is false."""
+    primitive, supercell = phonon.primitive, phonon.supercell
+    wanted = (len(primitive), len(supercell), 3, 3)
+    if array.shape != wanted:
+        raise ValueError(f'force constants: got shape {array.shape}, wanted {wanted}, compact, for these cells')
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f'force constants: got {np.count_nonzero(~np.isfinite(array))} of {array.size} numbers that are not '
+            'finite, wanted none: compute them again, or look at the file they are from'
+        )
+    # phonopy's stars of q-points are those of the elements alone
+    equivalent = phonon.primitive_symmetry.get_map_atoms()
+    if not np.allclose(primitive.masses, primitive.masses[equivalent], rtol=1e-6):
+        raise ValueError(
+            f'atoms that symmetry maps onto each other have the masses {primitive.masses.tolist()}, wanted one mass '
+            'for each kind of site: isotopes that lower the symmetry are not supported'
+        )
+
+
 def analyse(
     force_constants: ForceConstants,
     mesh_length: float = MESH_LENGTH,
@@ -112,8 +134,11 @@ def analyse(
     :param force_constants: used as they are, without symmetrisation; Born charges in them switch NAC on.
     :param mesh_length: Å, see ``MESH_LENGTH``.
     :param temperatures: K, shape ``(n,)``.
+    :raises ValueError: if the force constants are not finite or of another shape than their cells say, or atoms that
+        symmetry maps onto each other differ in mass.
     """
     phonon = force_constants.for_frequencies()
+    _check(phonon, force_constants.array)
     symprec = force_constants.symprec
     bands = band_structure(phonon, symprec, points_per_segment)
     phonon.run_mesh(mesh_length, is_gamma_center=True, with_eigenvectors=True)
@@ -122,13 +147,14 @@ def analyse(
     phonon.run_thermal_properties(temperatures=temperatures, exclude_gamma_acoustic=True)
     thermal = phonon.thermal_properties
     quality = force_constants.quality
-    noise = noise_floor(
-        float(np.abs(force_constants.array).max()),
-        float(phonon.primitive.masses.min()),
-        max(quality.acoustic_sum_residual, quality.permutation_asymmetry),
-        quality.dtype,
+    # Of this array, not the one in the quality record: that is of what was computed, before it was symmetrised.
+    residual = max(
+        acoustic_sum_residual(force_constants.array), permutation_asymmetry(force_constants.array, phonon.primitive)
     )
-    verdict = stability(mesh.frequencies, mesh.qpoints, mesh.weights, bands.frequencies, bands.qpoints, noise)
+    scale = float(np.abs(force_constants.array).max()), float(phonon.primitive.masses.min())
+    noise, rounding = (noise_floor(*scale, error, quality.dtype) for error in (residual, 0.0))
+    optical = optical_at_gamma(phonon)
+    verdict = stability(mesh.frequencies, mesh.qpoints, mesh.weights, bands.frequencies, bands.qpoints, noise, optical)
     properties = ThermalProperties(
         temperatures=np.array(thermal.temperatures),
         free_energy=np.array(thermal.free_energy),
@@ -141,7 +167,8 @@ def analyse(
     phonon.run_qpoints([[0.0, 0.0, 0.0]], nac_q_direction=direction)
     gamma = np.array(phonon.qpoints.frequencies[0])
     warnings = []
-    if verdict.min_frequency < -noise:
+    # Whatever is imaginary is left out, be it noise or not.
+    if without_translations(mesh.frequencies, mesh.qpoints, optical).min() < -rounding:
         warnings.append('imaginary modes are left out of thermal properties')
     error = quality.truncation_error
     if error is not None and verdict.min_frequency < -noise and -verdict.min_frequency < error:

@@ -83,3 +83,14 @@ def test_noise_floor(residual, dtype, error):
     """sqrt(δ/m): the measured residual, or rounding of the largest force constant, 10 eV/Å² here."""
     wanted = np.sqrt(NOISE_SAFETY * error / 4) * 15.633302
     assert noise_floor(10.0, 4.0, residual, dtype) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_what_is_no_number_is_never_stable():
+    with pytest.raises(ValueError, match='not finite numbers'):
+        judged([0, 0, 0, np.nan, 5.0, 6.0])
+    with pytest.raises(ValueError, match='not finite numbers'):
+        judged([0, 0, 0, 4.0, 5.0, 6.0], noise=np.nan)
+    with pytest.raises(ValueError, match='residual of nan'):
+        noise_floor(10.0, 4.0, np.nan, 'float64')
+    with pytest.raises(ValueError, match='lightest mass of 0'):
+        noise_floor(10.0, 0.0, 0.0, 'float64')
