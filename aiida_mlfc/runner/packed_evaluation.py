@@ -139,8 +139,11 @@ def _evaluate(
         yield ready.key, outcome, ready.seconds + spent * n / sum(edges)
 
 
-def _outcomes(found: InputGradients, species: tuple[int, ...]) -> Iterator[Outcome]:
-    """What is written of each crystal of a batch; float64 whatever it was computed in."""
+def _outcomes(found: InputGradients, species: tuple[int, ...]) -> Iterator[Outcome | Exception]:
+    """What is written of each crystal of a batch; float64 whatever it was computed in.
+
+    Of a crystal whose energy or gradients are no numbers, an error: in the result they would be missing values.
+    """
     sizes = torch.bincount(found.graph.batch).cumsum(0).tolist()
     energies, stresses, positions, lattices, types = (
         x.cpu().numpy().astype(float)
@@ -157,6 +160,12 @@ def _outcomes(found: InputGradients, species: tuple[int, ...]) -> Iterator[Outco
             'gradient_atom_types': types[own],
             'species': np.array(species),
         }
+        if wrong := [name for name, values in arrays.items() if not np.isfinite(values).all()]:
+            yield ValueError(
+                f'not finite: got {", ".join(wrong)} with NaN or infinity, wanted numbers; are atoms too near each '
+                'other for the potential, or is the potential broken?'
+            )
+            continue
         data = {
             'energy': arrays['energy'],
             'max_force': np.abs(positions[own]).max(),

@@ -20,6 +20,7 @@ from aiida_mlfc.runner.run import run_job
 
 from ..core.potentials.mattersim.reference_values import TINY
 from ..core.small_systems import small_crystals
+from .wells import LATTICE, DoubleWellBonds, simple_cubic
 
 
 @pytest.fixture(params=['dx', 'mattersim'])
@@ -129,6 +130,30 @@ def test_a_crystal_that_fails_inside_a_batch_fails_alone(crystals, tmp_path, bat
     rest = {key: atoms for key, atoms in crystals.items() if key != 'Al'}
     for key, (data, _) in evaluated(rest, model, tmp_path / 'without').items():
         assert found[key][0]['energy'] == pytest.approx(data['energy'], abs=1e-10)
+
+
+def test_energies_that_are_no_numbers_are_errors(tmp_path):
+    """A root of what becomes negative where bonds are short: NaN of one crystal in the middle of a batch."""
+
+    class Roots(DoubleWellBonds):
+        def bond(self, r):
+            return torch.sqrt(r - 0.9 * LATTICE)
+
+        def forward(self, graph):
+            # the gradient of types is asked for, too: 1 eV for each atom
+            return super().forward(graph) + graph.sum_to_systems(graph.atom_types.sum(-1))
+
+    rest, short = simple_cubic(), simple_cubic()
+    short.set_cell(0.8 * short.cell.array, scale_atoms=True)
+    found = evaluated({'first': rest, 'before': rest, 'short': short, 'after': rest}, Roots(), tmp_path)
+    error = found.pop('short')
+    assert isinstance(error, ValueError)
+    assert 'got energy, forces, stress' in str(error)
+    for data, arrays in found.values():
+        # 6 first and 12 second neighbours, 8 third ones beyond the cutoff
+        expected = (6 * np.sqrt(0.1 * LATTICE) + 12 * np.sqrt((np.sqrt(2) - 0.9) * LATTICE)) / 2 + 1
+        assert data['energy'] == pytest.approx(expected)
+        assert np.isfinite(arrays['stress']).all()
 
 
 def test_bad_inputs_and_a_second_run(make_job, crystals, tmp_path, batches, monkeypatch):
