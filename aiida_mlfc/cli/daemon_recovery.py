@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ import click
 
 #: s; ``verdi process repair`` loads AiiDA and asks the database once
 _REPAIR_PATIENCE = 300
+#: s; a supervisor starts its broker before anything else
+_BROKER_COMES_WITHIN = 5.0
 #: subcommands of ``verdi daemon`` that are parts of a daemon
 _PARTS = ('worker', 'broker', 'start-circus')
 
@@ -82,21 +87,84 @@ def repair(client: Any) -> None:
         raise click.ClickException(f'`verdi process repair` failed: {done.stdout[-500:]}{done.stderr[-500:]}')
 
 
-def reconnect_workers(client: Any) -> None:
-    """Restart workers that are older than the broker: one that was killed comes back at another address."""
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """For commands that look after the same daemon: one that restarts it is not to be taken for its end by another."""
+    from aiida.manage.configuration import get_config
+
+    with (Path(get_config().dirpath) / 'mlfc-daemon.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def running_broker(client: Any) -> Any | None:
+    """The process of the ZeroMQ broker that the daemon keeps; None while there is none, and for any other broker."""
     import psutil
     from aiida.manage import get_manager
 
-    if client.profile.process_control_backend != 'core.zeromq':
-        return
-    broker = get_manager().get_broker()
+    profile, broker = client.profile, get_manager().get_broker()
+    kept = profile.process_control_backend == 'core.zeromq' and profile.process_control_config.get(
+        'supervised_by_daemon', True
+    )
+    if not kept or broker is None:
+        return None
     pid = broker._get_service_pid()
     try:
-        born = psutil.Process(pid).create_time() if pid is not None else None
-        workers = [psutil.Process(int(worker)).create_time() for worker in client.get_worker_info().get('info', {})]
+        return psutil.Process(pid) if pid is not None and broker.check_service_reachable() else None
     except psutil.NoSuchProcess:
-        # somebody dies or comes back just now; the next look will see it
-        return
-    if born is not None and any(worker < born for worker in workers):
-        click.echo('The broker was restarted: restarting the workers', err=True)
-        client.restart_daemon(wait=True)
+        # it dies just now; the next look will see the next one
+        return None
+
+
+def is_replaced(broker: Any, supervisor_pid: int | None) -> bool:
+    """Whether a broker is not the one that the daemon was started with.
+
+    The supervisor brings a killed broker back at another address, without what was on its way to the old one: workers
+    wait at the old address, and processes that were just submitted stand still as "Created", without a task.
+    """
+    import psutil
+
+    try:
+        return bool(
+            supervisor_pid is not None
+            and broker.create_time() > psutil.Process(supervisor_pid).create_time() + _BROKER_COMES_WITHIN
+        )
+    except psutil.NoSuchProcess:
+        return False
+
+
+def restart_and_repair(client: Any) -> None:
+    """Stop the daemon, give every unfinished process its task, start as many workers as there were.
+
+    :raises DaemonException: if it does not start.
+    """
+    from aiida.engine.daemon.client import DaemonException
+
+    workers = 1
+    try:
+        workers = max(1, int(client.get_numprocesses().get('numprocesses', 1)))
+        client.stop_daemon(wait=True)
+    except DaemonException as error:
+        # what does not stop is ended by the recovery
+        click.echo(f'The daemon does not stop: {error}', err=True)
+    recover(client)
+    client.start_daemon(number_workers=workers)
+    forget_connections()
+
+
+def forget_connections() -> None:
+    """Close what this process has to a broker that is gone: a task sent there is lost without an error."""
+    from aiida.manage import get_manager
+
+    get_manager().reset_runner()
+    get_manager().reset_broker()
+
+
+def give_task(process: Any) -> None:
+    """Send the task of a process once more that may have lost it: its command was killed before it could be sent.
+
+    If it has one, the worker that has the process drops the second.
+    """
+    from aiida.manage import get_manager
+
+    get_manager().get_process_controller().continue_process(process.pk, nowait=False, no_reply=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 import click
 import numpy as np
 from aiida.orm import Group
+from plumpy import ProcessState
 
+from aiida_mlfc.cli.daemon_recovery import give_task
 from aiida_mlfc.cli.profile import Daemon, has_broker, load_or_create_code
 from aiida_mlfc.cli.progress import watch
 from aiida_mlfc.core.structures.checks import UnknownSpeciesError, check_species
@@ -18,9 +21,15 @@ from aiida_mlfc.core.structures.formula import reduced_formula
 from aiida_mlfc.core.structures.reading import Crystal, read_crystals
 from aiida_mlfc.data.crystals import content_sha256, crystal_key, structure_nodes
 from aiida_mlfc.data.nac import read_born
-from aiida_mlfc.data.outcomes import ScreenOutcome
+from aiida_mlfc.data.outcomes import ScreenOutcome, rows_of
 from aiida_mlfc.data.potential import PotentialData
-from aiida_mlfc.data.screens import earlier_outcomes, measured_pace, newest_outcomes, settings_sha256
+from aiida_mlfc.data.screens import (
+    earlier_outcomes,
+    is_being_submitted,
+    measured_pace,
+    newest_outcomes,
+    settings_sha256,
+)
 from aiida_mlfc.reports.rows import Row, failed_row
 
 #: crystals in one ``mlfc.screen``: its inputs are read, written and linked as a whole at every step
@@ -127,6 +136,16 @@ class Screening:
         }
         return same, running
 
+    def _under_way(self, running: list[Any]) -> set[str]:
+        """UUIDs of structures that running screens compute, with the Born charges that are here."""
+        shas = {node.uuid: sha for sha, node in self.nodes.items()}
+        return {
+            uuid
+            for outcome in ScreenOutcome.of(running)
+            for key, uuid in outcome.structure_uuids().items()
+            if uuid in shas and _same_born(outcome.nac_params.get(key), self.born.get(shas[uuid]))
+        }
+
     def run(self, launch: Launch, foreground: bool) -> None:
         """Compute what no earlier screen with the same settings has.
 
@@ -134,7 +153,12 @@ class Screening:
         :param foreground: in this process, without the daemon.
         """
         found, running = self._earlier()
-        under_way = {uuid for outcome in ScreenOutcome.of(running) for uuid in outcome.structure_uuids()}
+        if any(is_being_submitted(process) for process in running):
+            click.echo('Waiting for another command, or one that was killed, to submit its screen', err=True)
+        while any(is_being_submitted(process) for process in running):
+            time.sleep(1)
+            found, running = self._earlier()
+        under_way = self._under_way(running)
         pending = {sha: node for sha, node in self.nodes.items() if sha not in found and node.uuid not in under_way}
         self.n_reused = len(found)
         self._collect([outcome.process for outcome, _ in found.values()] + running)
@@ -156,6 +180,9 @@ class Screening:
             return
         daemon = Daemon()
         daemon.start()
+        for process in running:
+            if process.process_state is ProcessState.CREATED:
+                give_task(process)
         # Screens that fit beside each other are submitted at once and need this command no more.
         at_once = max(1, min(len(parts) + len(running), launch.concurrent))
         shards = max(1, launch.concurrent // at_once)
@@ -220,18 +247,20 @@ class Screening:
         found, _ = self._earlier()
         missing = [self.nodes[sha].pk for sha in self.sha256s.values() if sha not in found]
         newest = newest_outcomes(self.settings, missing)
-        rows = []
+        screens = {outcome.process.pk: outcome for outcome, _ in [*found.values(), *newest.values()]}
+        made = {(outcome.process.pk, key): row for row, outcome, key in rows_of(list(screens.values()))}
+        rows: list[Row] = []
         for k, crystal in enumerate(self.crystals):
             if k in self.refused:
                 rows.append(self.refused[k])
-            elif self.sha256s[k] in found:
-                outcome, key = found[self.sha256s[k]]
-                rows.append(outcome.row(key, crystal.name))
-            elif (node := self.nodes[self.sha256s[k]]).pk in newest:
-                outcome, key = newest[node.pk]
-                rows.append(outcome.row(key, crystal.name))
+                continue
+            pair = found.get(self.sha256s[k]) or newest.get(self.nodes[self.sha256s[k]].pk)
+            if pair is not None:
+                outcome, key = pair
+                rows.append({**made[outcome.process.pk, key], 'name': crystal.name})
             else:
-                rows.append(failed_row(crystal.name, 'was not submitted', structure_uuid=node.uuid))
+                uuid = self.nodes[self.sha256s[k]].uuid
+                rows.append(failed_row(crystal.name, 'was not submitted', structure_uuid=uuid))
         return rows
 
 

@@ -85,7 +85,8 @@ def force_constants(pks: Sequence[int]) -> dict[int, dict[str, dict[str, Any]]]:
     return found
 
 
-def _chunks(pks: Sequence[int]) -> Iterator[list[int]]:
+def chunks(pks: Sequence[int]) -> Iterator[list[int]]:
+    """As many primary keys at a time as one statement takes."""
     for start in range(0, len(pks), _CHUNK):
         yield list(pks[start : start + _CHUNK])
 
@@ -95,7 +96,7 @@ def _linked(
 ) -> Iterator[tuple[Any, ...]]:
     """Process, key and projections of the nodes in one namespace of inputs or outputs."""
     outgoing = 'with_outgoing' if link is LinkType.INPUT_WORK else 'with_incoming'
-    for some in _chunks(pks):
+    for some in chunks(pks):
         query = QueryBuilder()
         query.append(WorkChainNode, filters={'id': {'in': some}}, tag='process', project='id')
         query.append(
@@ -114,7 +115,7 @@ def _job_rows(pks: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Process and ``output_parameters`` of each of its jobs: called by a work chain of a work chain of a screen, one
     level less for a single ``mlfc.phonon``; in the order in which the jobs were made."""
     rows = []
-    for some in _chunks(pks):
+    for some in chunks(pks):
         for levels in (1, 2):
             query = QueryBuilder()
             query.append(WorkChainNode, filters={'id': {'in': some}}, tag='process', project='id')

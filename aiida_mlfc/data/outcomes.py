@@ -11,9 +11,11 @@ from aiida.orm import ArrayData, CalcJobNode, Node, ProcessNode, QueryBuilder, S
 
 from aiida_mlfc.data.crystals import crystal_summary
 from aiida_mlfc.data.facts import FORCE_CONSTANTS, Facts, facts_of, force_constants, stabilities
+from aiida_mlfc.data.kept_rows import keep, kept
 from aiida_mlfc.data.phonons import BANDS, OUTPUTS
 from aiida_mlfc.data.potential import PotentialData
 from aiida_mlfc.data.potential_card import Card
+from aiida_mlfc.exchange.errors import OF_THE_MACHINE, UNREADABLE
 from aiida_mlfc.reports.rows import Row, failed_row, row_from_values
 
 
@@ -21,24 +23,22 @@ class ScreenOutcome:
     """A terminated or running screen (or single phonon work chain), looked at once.
 
     :param process: node of ``mlfc.screen`` or ``mlfc.phonon``.
-    :param facts: what is known of it already; asked for here if it is not given.
+    :param batch: those that are asked for together with it; by default it alone.
     """
 
-    def __init__(self, process: WorkChainNode, facts: Facts | None = None) -> None:
+    def __init__(self, process: WorkChainNode, batch: _Batch | None = None) -> None:
         self.process = process
-        pk: Any = process.pk
-        self._facts = facts if facts is not None else facts_of([pk])[pk]
-        #: content of the stability node and what is known of the force constants, by key; read when first asked for
-        self._numbers: tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]] | None = None
+        self._batch = batch if batch is not None else _Batch([process])
 
     @classmethod
     def of(cls, processes: Iterable[WorkChainNode]) -> list[ScreenOutcome]:
-        """Many at once, with as many queries as for one."""
-        processes = list(processes)
-        facts = facts_of([process.pk for process in processes])
-        outcomes = [cls(process, facts[process.pk]) for process in processes]
-        _share_potentials(outcomes)
-        return outcomes
+        """Many at once, with as many queries as for one, and none before something is asked for."""
+        batch = _Batch(list(processes))
+        return [cls(process, batch) for process in batch.processes]
+
+    @cached_property
+    def _facts(self) -> Facts:
+        return self._batch.facts[self.process.pk]
 
     @property
     def keys(self) -> list[str]:
@@ -48,7 +48,7 @@ class ScreenOutcome:
     @cached_property
     def potential(self) -> PotentialData:
         """With which it was done."""
-        return self.process.base.links.get_incoming(link_label_filter='potential').one().node
+        return self._batch.potentials[self.process.pk]
 
     @cached_property
     def structures(self) -> dict[str, StructureData]:
@@ -71,19 +71,24 @@ class ScreenOutcome:
         return sorted(jobs, key=lambda node: node.pk)
 
     def is_done(self, key: str) -> bool:
-        """Whether the crystal has phonons or a stated error of its own."""
-        return key in self._facts.finished or self._own_error(key) is not None
+        """Whether the crystal has phonons or an error of its own: one that would come again."""
+        if key in self._facts.finished:
+            return True
+        error = self._own_error(key)
+        return error is not None and error.get('type') not in (*OF_THE_MACHINE, UNREADABLE)
 
-    def structure_uuids(self) -> set[str]:
-        """Of all crystals."""
-        return {known['uuid'] for known in self._facts.structures.values()}
+    def structure_uuids(self) -> dict[str, str]:
+        """Of all crystals, by key."""
+        return {key: known['uuid'] for key, known in self._facts.structures.items()}
 
     def _steps(self, key: str) -> list[dict[str, Any]]:
         return self._facts.parameters.get(key, [])
 
-    def _own_error(self, key: str) -> str | None:
-        failed = [row for row in self._steps(key) if row['status'] == 'failed']
-        return str(failed[-1]['error']['message']) if failed else None
+    def _own_error(self, key: str) -> dict[str, Any] | None:
+        """``type`` and ``message`` of what the last job to report on the crystal said: a failure may be mended by the
+        next job."""
+        steps = self._steps(key)
+        return dict(steps[-1]['error']) if steps and steps[-1]['status'] == 'failed' else None
 
     def phonons(self, key: str) -> Any:
         """The :class:`~aiida_mlfc.core.phonons.record.Phonons` of a crystal that has them.
@@ -115,7 +120,6 @@ class ScreenOutcome:
 
         :param name: what to call it, by default the label of its structure.
         """
-        _load_numbers([self])
         structure = self._facts.structures[key]
         name = name or structure['label']
         summary = structure['summary'] or crystal_summary(self.structures[key])
@@ -127,8 +131,9 @@ class ScreenOutcome:
             'structure_uuid': structure['uuid'],
         }
         if key not in self._facts.finished:
-            return failed_row(name, self._own_error(key) or self._why_nothing(), **known)
-        stability, made = (part[key] for part in self._numbers)
+            error = self._own_error(key)
+            return failed_row(name, str(error['message']) if error else self._why_nothing(), **known)
+        stability, made = (part[self.process.pk][key] for part in self._batch.numbers)
         steps = self._steps(key)
         return row_from_values(
             name,
@@ -147,7 +152,7 @@ class ScreenOutcome:
 
     @cached_property
     def _card(self) -> Card:
-        return Card(self.potential.card)
+        return self._batch.cards[self.potential.uuid]
 
     @cached_property
     def _made_with(self) -> dict[str, str]:
@@ -183,37 +188,54 @@ class ScreenOutcome:
         return way
 
 
+class _Batch:
+    """What is known of several screens; the database is asked once for all of them, when it is first needed."""
+
+    def __init__(self, processes: list[WorkChainNode]) -> None:
+        self.processes = processes
+        self._pks: list[Any] = [process.pk for process in processes]
+
+    @cached_property
+    def facts(self) -> dict[int, Facts]:
+        return facts_of(self._pks)
+
+    @cached_property
+    def numbers(self) -> tuple[dict[int, dict[str, dict[str, Any]]], dict[int, dict[str, dict[str, Any]]]]:
+        """Content of the stability nodes, and what is known of the force constants, by process and key."""
+        return stabilities(self._pks), force_constants(self._pks)
+
+    @cached_property
+    def potentials(self) -> dict[int, PotentialData]:
+        """By process; each is loaded once: its card can be long."""
+        query = QueryBuilder()
+        query.append(WorkChainNode, filters={'id': {'in': self._pks}}, tag='process', project='id')
+        query.append(
+            PotentialData, with_outgoing='process', edge_filters={'type': LinkType.INPUT_WORK.value}, project='id'
+        )
+        of_process = dict(query.all())
+        potentials = _nodes(list(set(of_process.values())))
+        return {process: potentials[pk] for process, pk in of_process.items()}
+
+    @cached_property
+    def cards(self) -> dict[str, Card]:
+        """By UUID of the potential."""
+        return {potential.uuid: Card(potential.card) for potential in self.potentials.values()}
+
+
 def rows_of(outcomes: Sequence[ScreenOutcome]) -> Iterator[tuple[Row, ScreenOutcome, str]]:
-    """Every row of many screens with its outcome and key; the database is asked once for all of them."""
-    _load_numbers(outcomes)
+    """Every row of many screens with its outcome and key, and kept for the next time."""
+    # Before anything is asked for: a screen that ends meanwhile is described as it was.
+    ended = {outcome.process.pk for outcome in outcomes if outcome.process.is_finished}
+    known = kept([outcome.process.pk for outcome in outcomes])
+    fresh = {outcome.process.pk: outcome for outcome in outcomes if outcome.process.pk not in known}
+    for outcome in ScreenOutcome.of([outcome.process for outcome in fresh.values()]):
+        rows = {key: outcome.row(key) for key in outcome.keys}
+        if outcome.process.pk in ended:
+            keep(outcome.process, rows)
+        known[outcome.process.pk] = rows
     for outcome in outcomes:
-        for key in outcome.keys:
-            yield outcome.row(key), outcome, key
-
-
-def _load_numbers(outcomes: Sequence[ScreenOutcome]) -> None:
-    waiting = [outcome for outcome in outcomes if outcome._numbers is None]
-    if not waiting:
-        return
-    pks = [outcome.process.pk for outcome in waiting]
-    stable, made = stabilities(pks), force_constants(pks)
-    for outcome in waiting:
-        outcome._numbers = stable[outcome.process.pk], made[outcome.process.pk]
-
-
-def _share_potentials(outcomes: Sequence[ScreenOutcome]) -> None:
-    """Load each potential once, not once a screen: its card can be long."""
-    if not outcomes:
-        return
-    query = QueryBuilder()
-    query.append(WorkChainNode, filters={'id': {'in': [o.process.pk for o in outcomes]}}, tag='process', project='id')
-    query.append(PotentialData, with_outgoing='process', edge_filters={'type': LinkType.INPUT_WORK.value}, project='id')
-    of_process = dict(query.all())
-    potentials = _nodes(list(set(of_process.values())))
-    cards = {pk: Card(node.card) for pk, node in potentials.items()}
-    for outcome in outcomes:
-        pk = of_process[outcome.process.pk]
-        outcome.potential, outcome._card = potentials[pk], cards[pk]
+        for key, row in known[outcome.process.pk].items():
+            yield row, outcome, key
 
 
 def _nodes(pks: Sequence[int]) -> dict[int, Any]:

@@ -16,7 +16,7 @@ from aiida_mlfc.data.outcomes import ScreenOutcome
 #: extras of a screen: hash of everything but the crystals, and what its jobs took for a unit of estimated cost, s
 EXTRA_SETTINGS, EXTRA_PACE = 'mlfc_settings', 'mlfc_seconds_per_cost'
 #: s; a screen without a checkpoint that is older than this was lost while it was submitted, for no daemon can load it
-PATIENCE = 120.0
+PATIENCE = 60.0
 #: process type of a screen, from its entry point
 SCREEN_TYPE = 'aiida.workflows:mlfc.screen'
 
@@ -65,11 +65,14 @@ def earlier_outcomes(
     return found, running
 
 
+def is_being_submitted(screen: WorkChainNode) -> bool:
+    """Whether it is stored, but nothing of it that a daemon could take up."""
+    return not screen.is_terminated and screen.checkpoint is None
+
+
 def never_began(screen: WorkChainNode) -> bool:
-    """Whether it was stored and then lost its command before anything of it could be taken up by a daemon."""
-    if screen.is_terminated or screen.checkpoint is not None:
-        return False
-    return (now() - screen.ctime).total_seconds() > PATIENCE
+    """Whether it lost its command while it was submitted."""
+    return is_being_submitted(screen) and (now() - screen.ctime).total_seconds() > PATIENCE
 
 
 def newest_outcomes(settings: str, pks: Iterable[int]) -> dict[int, tuple[ScreenOutcome, str]]:

@@ -13,15 +13,12 @@ from aiida.parsers import Parser
 from aiida_mlfc.calculations.base import STDERR_FILE
 from aiida_mlfc.core import bounded_json
 from aiida_mlfc.core.printable import printable
+from aiida_mlfc.exchange.errors import OF_THE_MACHINE, UNREADABLE
 from aiida_mlfc.exchange.limits import LARGEST_JSON, LONGEST_NAME
 from aiida_mlfc.exchange.marks import attempts_by_key
 from aiida_mlfc.exchange.names import RESULTS, SUMMARY_FILE
 from aiida_mlfc.exchange.results import ResultError, check_results, plain, read_result
 
-#: what a structure failed of that says nothing about the structure: another machine may compute it
-OF_THE_MACHINE = ('OutOfMemoryError', 'KilledError', 'MemoryError')
-#: type of the error of a result that cannot be read
-UNREADABLE = 'UnreadableResult'
 #: bytes of stderr that are looked at; what mlfc-run says comes early
 _LONGEST_STDERR = 2**24
 #: characters of a reason in an exit message

@@ -14,7 +14,7 @@ from aiida_mlfc.calculations.force_constants import ForceConstantsCalculation
 from aiida_mlfc.calculations.phonons import PhononsCalculation
 from aiida_mlfc.calculations.relax import RelaxCalculation
 from aiida_mlfc.data.many_crystals import ManyCrystals
-from aiida_mlfc.parsers.base import UNREADABLE
+from aiida_mlfc.exchange.errors import UNREADABLE
 from aiida_mlfc.workchains.adopting import AdoptsChildren
 from aiida_mlfc.workchains.endings import because, define_endings, ending_of
 from aiida_mlfc.workchains.relaxation_rounds import RelaxationRounds

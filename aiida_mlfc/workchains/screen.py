@@ -88,10 +88,14 @@ class ScreenWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
         fill_builder(builder, code, potential, protocol, overrides, options, relax, nac_params)
         return builder
 
-    def setup(self) -> None:
-        """Estimate what each crystal costs."""
+    def _setup_db_record(self) -> None:
+        """As AiiDA's; a second launch must find this one from the moment in which it is stored."""
+        super()._setup_db_record()
         if 'settings' in self.inputs:
             self.node.base.extras.set(EXTRA_SETTINGS, self.inputs.settings)
+
+    def setup(self) -> None:
+        """Estimate what each crystal costs."""
         parameters = self.inputs.force_constants[NAMESPACE].parameters.get_dict()
         self.ctx.pending = structure_costs(self.inputs.structures, self.inputs.potential.cutoff, parameters)
         self.ctx.pace = self.inputs.get('seconds_per_cost', DEFAULT_PACE)

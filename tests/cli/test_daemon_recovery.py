@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from aiida_mlfc.cli.daemon_recovery import leftovers, recover
+from aiida_mlfc.cli.daemon_recovery import is_replaced, leftovers, recover
 
 SLEEP = 'import time; time.sleep(60)'
 
@@ -46,3 +46,25 @@ def test_only_our_own(left_behind, capsys):
     assert f'Ending PID {left_behind[0].pid}' in capsys.readouterr().err
     assert leftovers(client) == []
     assert cleaned == [True]
+
+
+def test_a_broker_that_came_later(monkeypatch):
+    """A broker is younger than its supervisor by a moment, unless it was killed and brought back."""
+    import psutil
+
+    monkeypatch.setattr('aiida_mlfc.cli.daemon_recovery._BROKER_COMES_WITHIN', 0.3)
+    command = [sys.executable, '-c', SLEEP]
+    with (
+        subprocess.Popen(command) as supervisor,
+        subprocess.Popen(command) as first,
+        subprocess.Popen(['sh', '-c', 'true']) as gone,
+    ):
+        time.sleep(0.6)
+        with subprocess.Popen(command) as second:
+            gone.wait()
+            assert not is_replaced(psutil.Process(first.pid), supervisor.pid)
+            assert is_replaced(psutil.Process(second.pid), supervisor.pid)
+            assert not is_replaced(psutil.Process(second.pid), gone.pid)
+            assert not is_replaced(psutil.Process(second.pid), None)
+            for process in (supervisor, first, second):
+                process.kill()

@@ -9,7 +9,8 @@ from aiida.orm import CalcJobNode, Dict
 from ase.build import bulk
 
 from aiida_mlfc.data.costs import structure_costs
-from aiida_mlfc.data.outcomes import ScreenOutcome
+from aiida_mlfc.data.kept_rows import EXTRA_ROWS, kept
+from aiida_mlfc.data.outcomes import ScreenOutcome, rows_of
 from aiida_mlfc.data.phonons import OUTPUTS
 from aiida_mlfc.data.screens import measured_pace
 from aiida_mlfc.runner.force_constants import compute_force_constants
@@ -101,6 +102,14 @@ def test_one_that_fails_does_not_take_the_other_along(mlfc_code, potential_node,
     assert row['status'] == 'failed'
     assert 'does not know Fe' in row['error']
     assert outcome.row('Si')['status'] == 'ok'
+    # Kept rows are those that the nodes give, and nobody else's.
+    rows = {key: outcome.row(key) for key in structures}
+    assert kept([node.pk]) == {}
+    for _ in range(2):
+        assert {key: found for found, _, key in rows_of(ScreenOutcome.of([node]))} == rows
+        assert kept([node.pk]) == {node.pk: rows}
+    node.base.extras.set(EXTRA_ROWS, '{"writer": "another release", "rows": {}}')
+    assert kept([node.pk]) == {}
 
 
 def test_every_round_of_shards_is_handed_on(mlfc_code, potential_node, make_structure, silicon, rocksalt):
