@@ -21,6 +21,7 @@ from aiida_mlfc.data.outcomes import ScreenOutcome
 from aiida_mlfc.data.potential import PotentialData
 from aiida_mlfc.workchains.ase_reference import AseReferenceWorkChain
 from aiida_mlfc.workchains.dft_reference_base import primitive_matrix_of
+from aiida_mlfc.workchains.job_options import set_job_options
 from aiida_mlfc.workchains.phonon import fill_builder
 from aiida_mlfc.workchains.restart import NAMESPACE
 from aiida_mlfc.workchains.screen import ScreenWorkChain
@@ -137,6 +138,8 @@ class ActiveLearningWorkChain(WorkChain):
 
         :param code: the ``mlfc-run`` code, a node or its label.
         :param protocol: of the screen; ``overrides`` are laid over it.
+        :param options: ``metadata.options`` of the jobs, and ``workers``: processes in a job, a number or ``auto``;
+            a training is one process whatever it says.
         :param training: see :class:`~aiida_mlfc.exchange.training_options.TrainOptions`.
         """
         from aiida.orm import load_code
@@ -149,8 +152,7 @@ class ActiveLearningWorkChain(WorkChain):
         builder.screen.pop('potential')
         builder.train[NAMESPACE].code = code
         builder.train[NAMESPACE].parameters = Dict(training or {})
-        if options:
-            builder.train[NAMESPACE].metadata.options = options
+        set_job_options([builder.train[NAMESPACE]], options)
         if potential is not None:
             builder.potential = potential
         return builder

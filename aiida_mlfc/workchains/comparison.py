@@ -15,6 +15,7 @@ from aiida_mlfc.calculations.comparison import compare_force_constants, referenc
 from aiida_mlfc.calculations.comparison_page import POTENTIAL, REFERENCE, comparison_page
 from aiida_mlfc.core.structures.checks import UnknownSpeciesError, check_species
 from aiida_mlfc.data.potential import PotentialData
+from aiida_mlfc.workchains.job_options import set_job_options
 from aiida_mlfc.workchains.protocol import protocol_inputs
 from aiida_mlfc.workchains.restart import NAMESPACE, ForceConstantsWorkChain, RelaxWorkChain
 
@@ -106,7 +107,7 @@ class ComparisonWorkChain(WorkChain):
         :param references: by key, which becomes a file name.
         :param protocol: of ``phonon``; supercells are those of the references, whatever it says.
         :param overrides: laid over the protocol, ``{'relax': {...}, 'force_constants': {...}}``.
-        :param options: ``metadata.options`` of the jobs.
+        :param options: ``metadata.options`` of the jobs, and ``workers``: processes in a job, a number or ``auto``.
         :param relax: compare at the potential's own geometry too.
         :param relax_cell: let the cell relax as well; needs a potential trained on stress.
         :param nac: ``shared``, ``both`` or ``off``.
@@ -128,8 +129,7 @@ class ComparisonWorkChain(WorkChain):
             step = getattr(builder, name)[NAMESPACE]
             step.code = load_code(code) if isinstance(code, str) else code
             step.parameters = Dict(inputs[name]['parameters'])
-            if options:
-                step.metadata.options = options
+            set_job_options([step], options)
         return builder
 
     def setup(self) -> None:

@@ -9,6 +9,7 @@ from aiida.engine import ProcessBuilder
 from aiida.orm import Dict, List, load_code
 
 from aiida_mlfc.core.phonons.following.tree import Budget
+from aiida_mlfc.workchains.job_options import set_job_options
 from aiida_mlfc.workchains.protocol import merged, protocol_inputs
 from aiida_mlfc.workchains.restart import NAMESPACE
 
@@ -51,12 +52,7 @@ def fill_follow_builder(
     else:
         builder.pop('phonon')
     code = load_code(code) if isinstance(code, str) else code
-    options = dict(options or {})
-    workers = options.pop('workers', None)
     for name, step in steps:
         step[NAMESPACE].code = code
         step[NAMESPACE].parameters = Dict(inputs[name]['parameters'])
-        if workers is not None:
-            step[NAMESPACE].workers = workers
-        if options:
-            step[NAMESPACE].metadata.options = options
+    set_job_options([step[NAMESPACE] for _, step in steps], options)
