@@ -117,6 +117,8 @@ def align(a: ForceConstants | Canonical, b: ForceConstants | Canonical) -> Align
     # Of ways that are equally good (the symmetry of the crystal) one that lays the supercells on each other too.
     chosen = next((m for m in found if _same_lattice(supercell_a, _in_basis(supercell_b, m.basis))), found[0])
     mapped = _in_basis(supercell_b, chosen.basis)
+    # phonopy wants a positive determinant; vectors turned round span the same lattice
+    mapped = mapped * round(np.sign(np.linalg.det(mapped)))
     same = _same_lattice(supercell_a, mapped)
     if chosen.is_identity and same and np.array_equal(supercell_a, mapped):
         carried = _with_masses_of(one.unitcell, other)

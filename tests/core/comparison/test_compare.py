@@ -117,6 +117,23 @@ def test_supercells_that_differ_give_frequencies_and_no_norm(triclinic):
     assert found.mesh.mae > 0
 
 
+@pytest.mark.parametrize('unit', [[[1, 0, 0], [1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 0], [-1, 0, 1]]])
+def test_supercells_that_differ_in_cells_of_another_basis(unit):
+    """Bases that are related by a determinant of -1, and supercells that no symmetry lays on each other."""
+    silicon = bulk('Si', 'diamond', a=5.43)
+    given = force_constants_of(silicon, (2, 2, 2))
+    other = rewritten(force_constants_of(silicon, (1, 2, 2)), np.array(unit), seed=3)
+    found = compare(given, other, mesh_length=MESH, points_per_segment=POINTS)
+    assert not found.aligned.same_supercell
+    assert found.summary.force_constants is None
+    assert np.linalg.det(found.aligned.b.force_constants.supercell_matrix) > 0
+    # what b is, it stays: frequencies at Γ, which any basis shares, and its own extremes
+    same = compare(other, other, mesh_length=MESH, points_per_segment=POINTS)
+    gamma = np.zeros((1, 3))
+    b, alone = (x.aligned.b.force_constants.to_phonopy().run_qpoints(gamma).frequencies for x in (found, same))
+    np.testing.assert_allclose(b, alone, atol=1e-6)
+
+
 def test_a_supercell_turned_by_the_symmetry_of_the_crystal_is_the_same():
     """3 x 2 x 2 of a cubic crystal against 2 x 2 x 3 of it."""
     atoms = bulk('CsCl', 'cesiumchloride', a=4.1)
