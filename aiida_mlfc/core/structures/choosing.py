@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,11 @@ class ActiveLearning:
             raise ValueError(f'uncertainty: got {self.uncertainty} THz, wanted a positive one')
 
 
+def _is_known(row: Mapping[str, Any]) -> bool:
+    """Whether the lowest frequency is a number: JSON files hold None for NaN."""
+    return row['status'] == 'ok' and row['min_frequency'] is not None and math.isfinite(row['min_frequency'])
+
+
 def why(row: Mapping[str, Any], rule: ActiveLearning) -> str | None:
     """Why a crystal should be asked about; None if the potential may be believed.
 
@@ -39,6 +45,8 @@ def why(row: Mapping[str, Any], rule: ActiveLearning) -> str | None:
     """
     if row['status'] != 'ok':
         return f'no phonons: {row["error"]}'
+    if not _is_known(row):
+        return f'no phonons: the lowest frequency is {row["min_frequency"]}'
     spread = row.get('uncertainty')
     if spread is not None and spread > rule.uncertainty:
         return f'uncertain by {spread:.2f} THz'
@@ -60,7 +68,7 @@ def choose(
 
     def order(item: tuple[str, str]) -> tuple[int, float]:
         row = rows[item[0]]
-        if row['status'] != 'ok':
+        if not _is_known(row):
             return 0, 0.0
         spread = row.get('uncertainty') or 0.0
         return (1, -spread) if spread > rule.uncertainty else (2, row['min_frequency'])

@@ -23,6 +23,13 @@ def test_order_and_reasons():
     assert why(ROWS['sure'], ActiveLearning()) is None
 
 
+@pytest.mark.parametrize('lowest', [None, float('nan')])
+def test_a_frequency_that_is_no_number_is_no_phonon(lowest):
+    rows = {'soft': ROWS['soft'], 'broken': {'status': 'ok', 'uncertainty': 0.05, 'min_frequency': lowest}}
+    assert [key for key, _ in choose(rows, [], ActiveLearning())] == ['broken', 'soft']
+    assert why(rows['broken'], ActiveLearning()) == f'no phonons: the lowest frequency is {lowest}'
+
+
 def test_budget():
     rule = ActiveLearning(per_round=2, max_references=3)
     assert [key for key, _ in choose(ROWS, [], rule)] == ['unknown', 'wild']
