@@ -7,6 +7,7 @@ reach a budget. The first crystal is a batch of its own; what autograd kept for 
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from aiida_mlfc.core.potentials.validity import check_environment
 from aiida_mlfc.exchange.arrays import write_arrays
 from aiida_mlfc.exchange.job import structure_from_arrays
 from aiida_mlfc.exchange.names import ARRAYS_FILE
+from aiida_mlfc.runner.out_of_memory import is_out_of_memory, let_go
 from aiida_mlfc.runner.outcome import Outcome
 
 #: what a batch may keep for its backward pass, bytes: larger batches leave the processor's cache and take longer
@@ -123,16 +125,25 @@ def _evaluate(
     if not batch:
         return
     started = time.perf_counter()
+    outcomes: list[Outcome | Exception]
+    failed: Exception | None = None
     try:
         found = budget.measured(model, concatenate([ready.graph for ready in batch]))
-        outcomes: list[Outcome | Exception] = list(_outcomes(found, model.species))
+        outcomes = list(_outcomes(found, model.species))
     except Exception as error:  # noqa: BLE001 (halved until the crystal is found whose fault it is)
+        failed = error
+    if failed is not None:
+        # Its frames hold the graph of the whole batch: without it, half of the batch may fit into memory.
+        traceback.clear_frames(failed.__traceback__)
+        if is_out_of_memory(failed):
+            let_go(failed)
         if len(batch) > 1:
+            del failed
             middle = len(batch) // 2
             for half in (batch[:middle], batch[middle:]):
                 yield from _evaluate(half, model, budget)
             return
-        outcomes = [error]
+        outcomes = [failed]
     spent = time.perf_counter() - started
     edges = [ready.graph.n_edges + 1 for ready in batch]
     for ready, outcome, n in zip(batch, outcomes, edges, strict=True):

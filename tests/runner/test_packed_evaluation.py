@@ -1,6 +1,7 @@
 """Crystals evaluated in batches: the numbers of one by one, batches as large as the budget, lonely failures."""
 
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -130,6 +131,26 @@ def test_a_crystal_that_fails_inside_a_batch_fails_alone(crystals, tmp_path, bat
     rest = {key: atoms for key, atoms in crystals.items() if key != 'Al'}
     for key, (data, _) in evaluated(rest, model, tmp_path / 'without').items():
         assert found[key][0]['energy'] == pytest.approx(data['energy'], abs=1e-10)
+
+
+def test_nothing_of_a_failed_batch_is_left_when_its_halves_are_tried(tmp_path, crystals, monkeypatch):
+    """On a GPU what is left would refuse the halves their memory, too."""
+    original, seen, still_there = packed_evaluation.input_gradients, [], []
+
+    def refusing(model, graph):
+        still_there.append(sum(one() is not None for one in seen))
+        seen.append(weakref.ref(graph.positions))
+        found = original(model, graph)
+        seen.append(weakref.ref(found.energy))
+        if graph.n_systems > 1:
+            raise RuntimeError('CUDA out of memory')
+        return found
+
+    monkeypatch.setattr(packed_evaluation, 'input_gradients', refusing)
+    found = evaluated(crystals, load_mattersim(TINY), tmp_path)
+    assert not any(isinstance(one, Exception) for one in found.values())
+    # one; four, two, one, one, two, one, one
+    assert still_there == [0] * 8
 
 
 def test_energies_that_are_no_numbers_are_errors(tmp_path):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from ase import Atoms
 
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
@@ -96,6 +98,31 @@ def _serve(model: EnergyModel, group: list[_Member]) -> None:
     What fails for many is tried again by halves, down to the one whose fault it is.
     """
     here = [member.atoms for member in group]
+    error = _answered(model, group)
+    if error is None:
+        return
+    # The frames of the exception hold the graph of the batch: without it, half of the batch may fit into memory.
+    traceback.clear_frames(error.__traceback__)
+    if model.device.type == 'cuda':
+        torch.cuda.empty_cache()
+    left = [m for m, atoms in zip(group, here, strict=True) if _wants_product(m) or m.request is atoms]
+    left = [m for m in left if not m.done]
+    if len(group) == 1:
+        member = group[0]
+        if _wants_product(member):
+            error = SecondDerivativesError(f'{type(error).__name__}: {error}')
+        member.advance(error=error)
+        return
+    LOGGER.warning('a batch of %d crystals failed, trying it by halves: %s', len(group), error)
+    del error
+    middle = (len(left) + 1) // 2
+    for half in (left[:middle], left[middle:]):
+        if half:
+            _serve(model, half)
+
+
+def _answered(model: EnergyModel, group: list[_Member]) -> Exception | None:
+    """Answers from one expansion of the group; or what went wrong."""
     try:
         expansion = Expansion(model, [member.graph for member in group if member.graph is not None])
         for member, found in zip(group, expansion.first_order(), strict=True):
@@ -107,19 +134,8 @@ def _serve(model: EnergyModel, group: list[_Member]) -> None:
                 if vector is not None:
                     member.advance(product)
     except (RuntimeError, MemoryError, ValueError) as error:
-        left = [m for m, atoms in zip(group, here, strict=True) if _wants_product(m) or m.request is atoms]
-        left = [m for m in left if not m.done]
-        if len(group) == 1:
-            member = group[0]
-            if _wants_product(member):
-                error = SecondDerivativesError(f'{type(error).__name__}: {error}')
-            member.advance(error=error)
-            return
-        LOGGER.warning('a batch of %d crystals failed, trying it by halves: %s', len(group), error)
-        middle = (len(left) + 1) // 2
-        for half in (left[:middle], left[middle:]):
-            if half:
-                _serve(model, half)
+        return error
+    return None
 
 
 def _wants_product(member: _Member) -> bool:

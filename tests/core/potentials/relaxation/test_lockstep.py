@@ -10,7 +10,7 @@ from ase.build import bulk
 from aiida_mlfc.core.potentials.relaxation.relax import NotConvergedError, Relaxation, relax, relax_many
 from aiida_mlfc.core.structures.checks import UnknownSpeciesError
 
-from .small_models import ForcesOnly, NoMemory
+from .small_models import ForcesOnly, NoMemory, Remembered
 
 
 @pytest.mark.parametrize('max_edges', [1, 400, 100_000])
@@ -57,3 +57,15 @@ def test_products_that_fail_together(model, wurtzite, rutile):
     found = relax_many([wurtzite, rutile], ForcesOnly(model), max_edges=100_000)
     assert [r.optimiser for r in found] == ['bfgs', 'bfgs']
     assert all('derivative is not implemented' in r.fallback for r in found)
+
+
+@pytest.mark.parametrize(('refusing', 'most'), [(NoMemory, 0), (ForcesOnly, 1)])
+def test_nothing_of_a_failed_batch_is_left_when_its_halves_are_tried(model, wurtzite, rutile, refusing, most):
+    """Refused energies and refused products; on a GPU what is left would refuse the halves their memory, too.
+
+    Of a backward pass that failed something is there until the next one is done, whoever holds it: the last at most.
+    """
+    remembered = Remembered(refusing(model))
+    relax_many([wurtzite, rutile, wurtzite], remembered, max_edges=100_000)
+    assert len(remembered.still_there) > 3
+    assert max(remembered.still_there) == most
