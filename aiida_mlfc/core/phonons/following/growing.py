@@ -67,15 +67,16 @@ def grown(family: Family, distorted: Sequence[Relaxed], too_large: Mapping[int, 
     nodes = {node.identifier: node for node in family.nodes}
     cells = dict(family.cells)
 
-    def dropped(one: Relaxed, reason: str, crystal: int | None = None) -> None:
+    def dropped(one: Relaxed, reason: str, crystal: int | None = None, failed: bool = False) -> None:
         parent = nodes[one.parent]
         entry = {key: one.via[key] for key in ('key', 'qpoint', 'frequency', 'direction', 'amplitude', 'spacegroup')}
-        nodes[one.parent] = replace(parent, dropped=[*parent.dropped, {**entry, 'reason': reason, 'crystal': crystal}])
+        entry |= {'reason': reason, 'crystal': crystal, 'failed': failed}
+        nodes[one.parent] = replace(parent, dropped=[*parent.dropped, entry])
 
     good = [one for one in distorted if one.atoms is not None]
     for one in distorted:
         if one.atoms is None:
-            dropped(one, f'not relaxed: {one.error}')
+            dropped(one, f'not relaxed: {one.error}', failed=True)
 
     def order(one: Relaxed) -> tuple[float, float]:
         """The lowest first; of distortions that end in one crystal the one of the parent that lies lower."""
@@ -87,7 +88,7 @@ def grown(family: Family, distorted: Sequence[Relaxed], too_large: Mapping[int, 
         try:
             found = symmetrised(one.atoms)
         except ValueError as error:
-            dropped(one, str(error))
+            dropped(one, str(error), failed=True)
             continue
         others = [(k, cells[k], nodes[k].spacegroup, nodes[k].energy) for k in nodes]
         same = known_as(found, energy, others)

@@ -9,7 +9,8 @@ from typing import Any, Literal
 #: stable: no imaginary mode at the wave vectors searched, nor on a denser mesh where that was looked at.
 #: unstable: imaginary modes, followed to other crystals. budget: imaginary modes that were not followed; the reason
 #: says what ended. elsewhere: imaginary only away from the wave vectors searched; a denser mesh would follow it. dead
-#: end: followed, but no distortion of it became another crystal. failed: no phonons; the reason says why.
+#: end: followed, but no distortion of it became another crystal. failed: no phonons, or none of its distortions could
+#: be brought to an end; the reason says why.
 Verdict = Literal['open', 'stable', 'unstable', 'budget', 'elsewhere', 'dead end', 'failed']
 
 
@@ -29,7 +30,7 @@ class TreeNode:
     :param lowest_frequency: THz, at the wave vectors searched, translations at Γ left out.
     :param confirmed_frequency: THz, lowest on a denser mesh; None where that was not looked at.
     :param dropped: distortions that led to no new crystal: ``key``, what of, and ``reason``; ``crystal`` is the known
-        one that it became, None where it became none or its parent.
+        one that it became, None where it became none or its parent; ``failed`` where it is not known what it becomes.
     :param uuid: of its structure, where it is kept in a database.
     """
 
@@ -126,9 +127,14 @@ def judged(node: TreeNode, children: Sequence[TreeNode], too_large: int) -> Tree
     """
     if children or any(entry.get('crystal') is not None for entry in node.dropped):
         return replace(node, verdict='unstable')
-    if too_large and not node.dropped:
+    if too_large:
+        # What was tried says nothing about the modes that were not.
         return replace(node, verdict='budget', reason=f'{too_large} modes need larger supercells')
-    return replace(node, verdict='dead end', reason='no distortion became another crystal')
+    failed = [entry for entry in node.dropped if entry.get('failed')]
+    if failed and len(failed) == len(node.dropped):
+        return replace(node, verdict='failed', reason=f'no distortion ended in a crystal: {failed[0]["reason"]}')
+    without = f'; {len(failed)} of {len(node.dropped)} failed' if failed else ''
+    return replace(node, verdict='dead end', reason=f'no distortion became another crystal{without}')
 
 
 def outcome(nodes: Sequence[TreeNode]) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def test_a_family_grows_by_new_crystals_only(tilted):
     assert reasons['m0d2'].startswith('gains nothing: -20.0000 meV/atom')
     assert reasons['m0d3'] == 'fell back to its parent'
     assert 'ran away' in reasons['m0d4']
+    assert [entry['key'] for entry in root.dropped if entry['failed']] == ['m0d4']
     assert root.verdict == 'unstable'
     # nothing that came before is changed
     assert family.nodes[0].dropped == []

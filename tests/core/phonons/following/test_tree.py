@@ -53,6 +53,24 @@ def test_judged():
     assert judged(node(0, None, 0.0, dropped=[{'key': 'm0d0', 'crystal': None}]), [], 0).verdict == 'dead end'
 
 
+def test_modes_that_were_not_tried_are_no_dead_end():
+    """Some modes need larger supercells, and what fitted fell back: nobody knows what the others lead to."""
+    tried = node(0, None, 0.0, dropped=[{'key': 'm0d0', 'reason': 'fell back to its parent', 'crystal': None}])
+    found = judged(tried, [], 2)
+    assert (found.verdict, found.reason) == ('budget', '2 modes need larger supercells')
+    assert judged(tried, [node(1, 0, -1.0)], 2).verdict == 'unstable'
+
+
+def test_relaxations_that_failed_are_no_dead_end():
+    failed = {'key': 'm0d0', 'reason': 'not relaxed: ran away', 'crystal': None, 'failed': True}
+    back = {'key': 'm0d1', 'reason': 'fell back to its parent', 'crystal': None, 'failed': False}
+    found = judged(node(0, None, 0.0, dropped=[failed, failed]), [], 0)
+    assert found.verdict == 'failed'
+    assert 'ran away' in found.reason
+    mixed = judged(node(0, None, 0.0, dropped=[failed, back]), [], 0)
+    assert (mixed.verdict, mixed.reason) == ('dead end', 'no distortion became another crystal; 1 of 2 failed')
+
+
 def test_back_from_plain_values():
     one = node(2, 1, -2.0)
     assert TreeNode.from_dict({**one.to_dict(), 'colour': 'x'}) == one
