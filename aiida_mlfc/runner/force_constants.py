@@ -23,6 +23,7 @@ from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.registry import load_potential
 from aiida_mlfc.core.potentials.validity import check_displacement, check_environment
 from aiida_mlfc.core.structures.cells import as_ase
+from aiida_mlfc.core.structures.checks import check_cell
 from aiida_mlfc.runner.engines import Engine, QSpace
 from aiida_mlfc.runner.truncation import DEFAULT_QPOINTS, measure_truncation
 
@@ -69,6 +70,7 @@ def compute_force_constants(
     :raises ValueError: for an unknown method, engine, element or pair of elements, or a broken structure.
     """
     atoms = as_ase(structure)
+    check_cell(atoms)
     model = load_potential(potential) if isinstance(potential, str) else potential
     if method not in METHODS:
         raise ValueError(f'method: got {method!r}, wanted one of {", ".join(METHODS)}')
@@ -98,6 +100,7 @@ def compute_force_constants(
         )
     setup = set_up(atoms, np.asarray(supercell_matrix), primitive_matrix, symprec)
     found, qspace = _computed(setup, model, method, engine, distance, nac_params, progress)
+    found = replace(found, quality=replace(found.quality, supercell_search=curve))
     # Without the q-space engine there is nothing exact between the q-points of the supercell to compare with.
     if truncation_qpoints and model.neighbours_only and method != 'gauss_newton':
         qspace = qspace or QSpace.of(setup, model)
@@ -108,7 +111,6 @@ def compute_force_constants(
             truncation_error=error.largest,
             truncation_mean_error=error.mean,
             truncation_qpoints=len(error.qpoints),
-            supercell_search=curve,
         )
         found = replace(found, quality=quality)
     return found

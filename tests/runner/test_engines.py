@@ -9,6 +9,7 @@ from ase.spacegroup import crystal
 from aiida_mlfc import compute_force_constants
 from aiida_mlfc.core.force_constants.irreducible import set_up
 from aiida_mlfc.core.potentials.mattersim.weights import load_mattersim
+from aiida_mlfc.core.structures.checks import StructureError
 from aiida_mlfc.runner.engines import COST_OF_FIRST_BACKWARD, COST_OF_LANE, Costs, QSpace
 
 from ..core.potentials.mattersim.reference_values import TINY
@@ -114,13 +115,32 @@ def test_split_where_memory_is_short_and_said(monkeypatch):
     np.testing.assert_allclose(short.array, plenty.array, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    ({'engine': 'magic'}, 'engine'),
-    ({'method': 'magic'}, 'gauss_newton'),
-    ({'truncation_qpoints': -1}, 'truncation_qpoints'),
-    ({'supercell_matrix': 'automatic'}, 'supercell_matrix'),
-    ({'supercell_matrix': 'auto', 'tolerance': 0.0}, 'tolerance'),
-])
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'engine': 'magic'}, 'engine'),
+        ({'method': 'magic'}, 'gauss_newton'),
+        ({'truncation_qpoints': -1}, 'truncation_qpoints'),
+        ({'supercell_matrix': 'automatic'}, 'supercell_matrix'),
+        ({'supercell_matrix': 'auto', 'tolerance': 0.0}, 'tolerance'),
+    ],
+)
 def test_bad_arguments_are_named(silicon, change, message):
     with pytest.raises(ValueError, match=message):
         compute_force_constants(silicon, change.pop('supercell_matrix', [1, 1, 1]), EmbeddedAtoms(), **change)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda atoms: atoms.set_pbc([True, True, False]), r'got pbc=\[True, True, False\]'),
+        (lambda atoms: atoms.positions.__setitem__((0, 0), np.nan), 'not finite'),
+        (lambda atoms: atoms.set_cell(np.diag([0.1, 0.1, 0.1])), 'is the lattice missing'),
+    ],
+)
+def test_what_is_no_crystal_is_refused(silicon, change, message):
+    """Periodic in two directions it would be computed as if it were in three."""
+    broken = silicon.copy()
+    change(broken)
+    with pytest.raises(StructureError, match=message):
+        compute_force_constants(broken, [1, 1, 1], EmbeddedAtoms())

@@ -91,6 +91,15 @@ def test_auto_takes_the_smallest_supercell_that_is_good_enough(model):
     assert find_supercell(atoms, model, 1e9, 100)[0].diagonal().tolist() == [2, 2, 2]
 
 
+@pytest.mark.parametrize('options', [{'truncation_qpoints': 0}, {'method': 'gauss_newton'}])
+def test_what_auto_tried_is_kept_where_no_truncation_error_is_asked_for(model, options):
+    found = compute_force_constants(bulk('Si', 'diamond', a=5.43), 'auto', model, tolerance=1e9, **options)
+    assert found.quality.truncation_error is None
+    (tried,) = found.quality.supercell_search
+    assert tried['repeats'] == [2, 2, 2]
+    assert tried['n_atoms'] == 16
+
+
 def test_auto_says_when_it_is_not_good_enough(model):
     with pytest.warns(TruncationWarning, match='truncation error .* in the largest supercell of at most 20 atoms'):
         matrix, curve = find_supercell(bulk('Si', 'diamond', a=5.43), model, 1e-9, 20)
