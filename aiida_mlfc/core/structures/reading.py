@@ -30,7 +30,7 @@ MOST_COLUMNS = 1000
 LARGEST_CIF = 5_000_000
 #: sites that a CIF lists, times the operations of its space group: ASE compares each image with all before
 MOST_IMAGES = 50_000
-#: a Born-charge file stands beside the structure it belongs to, with this suffix
+#: a Born-charge file stands beside the structure it belongs to, with the name of the crystal and this suffix
 BORN_SUFFIX = '.BORN'
 
 
@@ -68,6 +68,8 @@ def structure_files(paths: Sequence[Path | str]) -> list[Path]:
 
 
 def _is_structure(path: Path) -> bool:
+    if path.suffix == BORN_SUFFIX:
+        return False
     return path.suffix.lower() in SUFFIXES or path.name.startswith(_PREFIXES)
 
 
@@ -75,7 +77,7 @@ def read_crystals(paths: Sequence[Path | str]) -> Iterator[Crystal]:
     """Every crystal of every file, in order; a file that cannot be read is a crystal with an error."""
     for path in structure_files(paths):
         name = path.stem if path.suffix.lower() in SUFFIXES else path.name
-        born = path.with_suffix(BORN_SUFFIX)
+        shared = path.with_name(name + BORN_SUFFIX)
         try:
             frames = _read_file(path)
         except StructureError as error:
@@ -90,7 +92,13 @@ def read_crystals(paths: Sequence[Path | str]) -> Iterator[Crystal]:
             continue
         for k, atoms in enumerate(frames):
             label = name if len(frames) == 1 else f'{name}#{k}'
+            born = path.with_name(label + BORN_SUFFIX)
             try:
+                if born != shared and shared.is_file():
+                    raise StructureError(
+                        f'{shared.name} is of one crystal, {path.name} holds {len(frames)}: rename it to {name}#0'
+                        f'{BORN_SUFFIX}, if it belongs to the first, or move it away'
+                    )
                 _check_size(len(atoms))
                 check_structure(atoms)
             except StructureError as error:

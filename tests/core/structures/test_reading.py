@@ -206,6 +206,31 @@ def test_born_charges_beside_the_structure(tmp_path):
     assert second.born is None
 
 
+def test_born_charges_go_by_the_name_of_the_crystal(tmp_path):
+    """POSCAR.MgO is no suffix of POSCAR: its charges are its own; and no file of charges is a structure."""
+    for name in ('POSCAR', 'POSCAR.MgO', 'POSCAR.NaCl', 'a.b.vasp'):
+        write(tmp_path / name, NACL, format='vasp')
+    for name in ('POSCAR.BORN', 'POSCAR.NaCl.BORN', 'a.b.BORN'):
+        (tmp_path / name).write_text('x')
+    assert {c.name: c.born and c.born.name for c in read_crystals([tmp_path])} == {
+        'POSCAR': 'POSCAR.BORN',
+        'POSCAR.MgO': None,
+        'POSCAR.NaCl': 'POSCAR.NaCl.BORN',
+        'a.b': 'a.b.BORN',
+    }
+
+
+def test_one_file_of_born_charges_is_not_of_several_crystals(tmp_path):
+    write(tmp_path / 'a.extxyz', [NACL, NACL])
+    (tmp_path / 'a#1.BORN').write_text('x')
+    first, second = read_crystals([tmp_path])
+    assert (first.born, second.born) == (None, tmp_path / 'a#1.BORN')
+    (tmp_path / 'a.BORN').write_text('x')
+    for crystal in read_crystals([tmp_path]):
+        assert crystal.atoms is None
+        assert 'a.BORN is of one crystal, a.extxyz holds 2: rename it to a#0.BORN' in crystal.error
+
+
 def test_large_and_unreadable_files(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, 'LARGEST_FILE', 100)
     assert 'wanted at most 100' in one(tmp_path, 'a.cif', HEADER + SITES).error
