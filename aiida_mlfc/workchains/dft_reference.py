@@ -9,7 +9,7 @@ from aiida.engine import ExitCode, ProcessBuilder, ToContext, if_, while_
 from aiida.orm import ArrayData, CalcJobNode, Float, KpointsData, List, StructureData
 
 from aiida_mlfc.calculations.references import forces_of_trajectory, kpoints_for_distance, nac_of_ph
-from aiida_mlfc.data.references import common_functional
+from aiida_mlfc.data.references import NOT_STATED, common_functional
 from aiida_mlfc.workchains.dft_reference_base import ReferenceWorkChain
 from aiida_mlfc.workchains.dft_reference_builder import fill_reference_builder
 
@@ -17,6 +17,7 @@ try:
     from aiida_quantumespresso.workflows.ph.base import PhBaseWorkChain
     from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
     from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
+    from qe_tools import CONSTANTS
 except ImportError as error:
     raise ImportError(
         'mlfc.dft_reference stands on aiida-quantumespresso, which is not installed: pip install "aiida-mlfc[dft]"'
@@ -25,6 +26,18 @@ except ImportError as error:
 #: call link labels, and keys in the context
 FORCES, PRISTINE_RUN, BORN_SCF, BORN = 'forces', 'pristine', 'born_scf', 'born'
 DEFAULT_CONCURRENT = 4
+
+
+def settings_used(system: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
+    """``cutoffs``, Ry, and ``occupations``: as given, and where nothing was given as pw.x says that it took them.
+
+    :param system: namelist SYSTEM of the input.
+    :param output: ``output_parameters`` of the run.
+    """
+    cutoffs = {key: system[key] for key in ('ecutwfc', 'ecutrho') if key in system}
+    if 'ecutrho' not in cutoffs and 'rho_cutoff' in output:
+        cutoffs['ecutrho'] = round(output['rho_cutoff'] / CONSTANTS.ry_to_ev, 6)
+    return {'cutoffs': cutoffs, 'occupations': system.get('occupations', output.get('occupations', NOT_STATED))}
 
 
 class DftReferenceWorkChain(ReferenceWorkChain):
@@ -202,8 +215,7 @@ class DftReferenceWorkChain(ReferenceWorkChain):
             'functional': common_functional(self.inputs.scf.pw.pseudos),
             'licence': 'own computation',
             'pseudos': {kind: [upf.filename, upf.md5] for kind, upf in self.inputs.scf.pw.pseudos.items()},
-            'cutoffs': {key: system[key] for key in ('ecutwfc', 'ecutrho')},
-            'occupations': system['occupations'],
+            **settings_used(system, parameters),
             'kpoints': {'mesh': list(mesh), 'offset': list(offset)},
             # of all pw.x and ph.x runs
             'seconds': sum(job.outputs.output_parameters.get_dict().get('wall_time_seconds', 0.0) for job in jobs),

@@ -12,9 +12,10 @@ pytest.importorskip('aiida_quantumespresso', reason='aiida-quantumespresso is no
 
 from aiida_pseudo.data.pseudo import UpfData
 from aiida_pseudo.groups.family import CutoffsPseudoPotentialFamily, PseudoPotentialFamily
+from qe_tools import CONSTANTS
 
 from aiida_mlfc.calculations.references import kpoints_for_distance, mesh_for_distance, symmetrized_structure
-from aiida_mlfc.workchains.dft_reference import DftReferenceWorkChain
+from aiida_mlfc.workchains.dft_reference import DftReferenceWorkChain, settings_used
 
 from .test_protocols import plain
 
@@ -196,3 +197,13 @@ def test_a_child_that_fails_is_named(make_family, aiida_code_installed, tmp_path
     assert node.exit_status == DftReferenceWorkChain.spec().exit_codes.ERROR_CHILD_FAILED.status
     assert 'undisplaced cell: PwBaseWorkChain<' in node.exit_message
     assert [child.process_label for child in node.called].count('PwBaseWorkChain') == 1
+
+
+def test_what_the_input_leaves_out_is_what_the_program_took():
+    """Only one cutoff is compulsory in pw.x."""
+    output = {'rho_cutoff': 80 * CONSTANTS.ry_to_ev, 'occupations': 'fixed'}
+    taken = {'cutoffs': {'ecutwfc': 20.0, 'ecutrho': 80.0}, 'occupations': 'fixed'}
+    assert settings_used({'ecutwfc': 20.0}, output) == taken
+    given = {'ecutwfc': 20.0, 'ecutrho': 160.0, 'occupations': 'smearing'}
+    assert settings_used(given, output) == {'cutoffs': {'ecutwfc': 20.0, 'ecutrho': 160.0}, 'occupations': 'smearing'}
+    assert settings_used({'ecutwfc': 20.0}, {}) == {'cutoffs': {'ecutwfc': 20.0}, 'occupations': 'not stated'}
