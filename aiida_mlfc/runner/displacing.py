@@ -11,7 +11,14 @@ import torch
 from ase import Atoms
 
 from aiida_mlfc.core.phonons.following.amplitude import LONGEST, line_minimum
-from aiida_mlfc.core.phonons.following.displacing import MOST_DIRECTIONS, Distortion, distortions, n_cells, summary
+from aiida_mlfc.core.phonons.following.displacing import (
+    MOST_DIRECTIONS,
+    Distortion,
+    distortions,
+    n_cells,
+    summary,
+    supercell_matrix,
+)
 from aiida_mlfc.core.phonons.following.modes import (
     THRESHOLD,
     ImaginaryMode,
@@ -101,7 +108,8 @@ def displaced(
     found = Displaced()
     too_large = 0
     # Never farther than the potential was shown.
-    longest = min(LONGEST, model.metadata.get('validity', {}).get(MAX_DISPLACEMENT, LONGEST))
+    limit = model.metadata.get('validity', {}).get(MAX_DISPLACEMENT)
+    longest = LONGEST if limit is None else min(LONGEST, limit)
     masses = to_phonopy(atoms).masses
     for number, mode in enumerate(modes):
         if len(atoms) * n_cells(mode.qpoint) > max_atoms:
@@ -110,7 +118,9 @@ def displaced(
         for letter, distortion in enumerate(distortions(atoms, mode, masses, symprec, directions)):
             key = f'm{number}d{letter}'
             crystal, via = _at_minimum(distortion, model, longest, symprec)
-            found.crystals[key], found.via[key] = crystal, {'key': key, **via}
+            matrix = supercell_matrix(atoms, distortion.supercell).tolist()
+            found.crystals[key] = crystal
+            found.via[key] = {'key': key, **via, 'supercell': matrix, 'max_displacement': limit}
     return Displaced(found.crystals, found.via, too_large)
 
 

@@ -18,7 +18,7 @@ from aiida_mlfc.core.potentials.registry import load_potential
 from aiida_mlfc.core.potentials.relaxation.relax import relax, relax_many
 from aiida_mlfc.core.structures.cells import as_ase
 from aiida_mlfc.core.structures.symmetry import primitive_cell, symmetrized
-from aiida_mlfc.runner.displacing import displaced, instabilities
+from aiida_mlfc.runner.displacing import Displaced, displaced, instabilities
 
 #: Å, for the symmetry of the crystal as it was given
 GIVEN_SYMPREC = 1e-4
@@ -93,15 +93,17 @@ def follow_modes(
     while frontier:
         found = {k: _modes(family.cells[k], model, mesh, threshold) for k in frontier}
         family = replace(family, nodes=examined(family.nodes, {k: seen for k, (seen, _) in found.items()}, budget))
-        distorted, too_large = [], {}
+        distorted, too_large, nodes = [], {}, list(family.nodes)
         for node in (family.nodes[k] for k in frontier):
             say(_line(node))
             if node.verdict == 'open':
-                moved = displaced(
-                    family.cells[node.identifier], found[node.identifier][1], model, max_atoms, directions
-                )
+                moved = _displaced(family.cells[node.identifier], found[node.identifier][1], model, budget, directions)
+                if isinstance(moved, str):
+                    nodes[node.identifier] = replace(node, verdict='failed', reason=moved)
+                    continue
                 too_large[node.identifier] = moved.too_large
                 distorted += [(node.identifier, moved.via[key], moved.crystals[key]) for key in moved.crystals]
+        family = replace(family, nodes=nodes)
         ends = relax_many([atoms for _, _, atoms in distorted], model, relax_cell, fmax, smax, steps)
         relaxed = [
             Relaxed(k, via, None, error=f'{type(end).__name__}: {end}')
@@ -127,6 +129,16 @@ def _modes(
     except (ValueError, RuntimeError, MemoryError) as error:
         return {'error': f'{type(error).__name__}: {error}'}, []
     return {'modes': summary(found.modes), 'lowest_frequency': found.lowest}, found.modes
+
+
+def _displaced(
+    cell: Atoms, modes: Sequence[ImaginaryMode], model: EnergyModel, budget: Budget, directions: int
+) -> Displaced | str:
+    """The distortions of a crystal, or why there are none: one crystal must not take the tree with it."""
+    try:
+        return displaced(cell, modes, model, budget.atoms, directions)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        return f'not displaced: {type(error).__name__}: {error}'
 
 
 def _confirmed(node: TreeNode, cell: Atoms, model: EnergyModel, mesh: Sequence[int], threshold: float) -> TreeNode:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from aiida_mlfc.core.potentials.validity import OutsideTrainingError
+from aiida_mlfc.core.potentials.validity import MAX_DISPLACEMENT, OutsideTrainingError
 from aiida_mlfc.core.units import FREQUENCY_FACTOR_THZ
+from aiida_mlfc.runner import displacing
 from aiida_mlfc.runner.follow import follow_modes
 
 from .wells import LATTICE, DoubleWellBonds, simple_cubic
@@ -113,3 +114,40 @@ def test_an_energy_without_a_floor_is_an_error_beside_the_distortion():
 def test_cells_are_not_relaxed_without_labels(wells):
     with pytest.raises(OutsideTrainingError, match='stress'):
         follow_modes(simple_cubic(), wells)
+
+
+def test_one_crystal_that_cannot_be_displaced_does_not_take_the_tree_with_it(wells, monkeypatch):
+    """As where modes are not closed under the symmetry, or a supercell does not fit into memory: of one child."""
+    original = displacing.distortions
+
+    def refusing(primitive, mode, masses, symprec, most):
+        if len(primitive) > 1:
+            raise RuntimeError('the degenerate modes are not closed under the space group')
+        return original(primitive, mode, masses, symprec, most)
+
+    monkeypatch.setattr(displacing, 'distortions', refusing)
+    found = follow_modes(
+        simple_cubic(), wells, generations=2, children=1, mesh=(2, 1, 1), relax_cell=False, confirm_mesh=None
+    )
+    assert found.nodes[0].verdict == 'unstable'
+    (child,) = found.nodes[1:]
+    assert (child.verdict, child.parent) == ('failed', 0)
+    assert child.reason == 'not displaced: RuntimeError: the degenerate modes are not closed under the space group'
+    assert found.outcome['state'] == 'failed'
+
+
+@pytest.mark.parametrize(('share', 'n_children'), [(1.05, 1), (0.7, 0)])
+def test_displacements_count_from_the_crystal_that_was_displaced(share, n_children):
+    """Planes that move by u: shown 0.7 u, the line search and the relaxation together would reach u."""
+    wells = DoubleWellBonds()
+    amplitude, _ = lowest(wells.planes)
+    wells.metadata = {'validity': {MAX_DISPLACEMENT: share * amplitude}}
+    found = follow_modes(
+        simple_cubic(), wells, generations=1, mesh=(2, 1, 1), relax_cell=False, confirm_mesh=None, fmax=1e-8
+    )
+    root, children = found.nodes[0], found.nodes[1:]
+    assert len(children) == n_children
+    if not children:
+        (entry,) = root.dropped
+        assert f'moved {amplitude:.3f} Å from its place in crystal 0' in entry['reason']
+        assert root.verdict == 'failed'

@@ -39,6 +39,28 @@ class Distortion:
         return moved
 
 
+def supercell_matrix(primitive: Atoms, supercell: Atoms) -> np.ndarray:
+    """Lattice vectors of a supercell in those of its primitive cell, integers, one a row, shape ``(3, 3)``."""
+    return np.rint(np.array(supercell.cell) @ np.linalg.inv(np.array(primitive.cell))).astype(int)
+
+
+def moved_from(primitive: Atoms, qpoint: np.ndarray, matrix: np.ndarray, relaxed: Atoms) -> float:
+    """How far an atom of a relaxed distortion is from where it was in the crystal that was displaced, at most, Å.
+
+    The strain of the cell and the mean of all displacements are taken out.
+
+    :param primitive: the crystal that was displaced.
+    :param matrix: of :func:`supercell_matrix`; the choice among equivalent cells may differ from machine to machine.
+    :param relaxed: in the order of atoms of :func:`distortions`.
+    """
+    cell = np.asarray(matrix) @ np.array(primitive.cell)
+    before = commensurate_supercell(primitive, np.asarray(qpoint)).atoms.positions @ np.linalg.inv(cell)
+    scaled = relaxed.get_scaled_positions(wrap=False) - before
+    scaled -= np.rint(scaled)
+    scaled -= scaled.mean(axis=0)
+    return float(np.linalg.norm(scaled @ cell, axis=1).max())
+
+
 def n_cells(qpoint: np.ndarray) -> int:
     """Primitive cells in the smallest supercell into which a wave fits."""
     return lcm(*(Fraction(float(x)).limit_denominator(MAX_CELLS).denominator for x in qpoint))

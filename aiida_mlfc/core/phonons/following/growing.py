@@ -9,6 +9,7 @@ from typing import Any
 from ase import Atoms
 
 from aiida_mlfc.core.phonons.following.children import energy_per_atom, known_as, symmetrised, volume_per_atom
+from aiida_mlfc.core.phonons.following.displacing import moved_from
 from aiida_mlfc.core.phonons.following.tree import TreeNode, judged
 from aiida_mlfc.core.structures.formula import reduced_formula
 
@@ -84,6 +85,9 @@ def grown(family: Family, distorted: Sequence[Relaxed], too_large: Mapping[int, 
 
     for one in sorted(good, key=order):
         parent = nodes[one.parent]
+        if beyond := _beyond_training(one, cells[one.parent]):
+            dropped(one, beyond, failed=True)
+            continue
         energy = energy_per_atom(one.energy, one.atoms) - family.zero
         try:
             found = symmetrised(one.atoms)
@@ -117,3 +121,20 @@ def grown(family: Family, distorted: Sequence[Relaxed], too_large: Mapping[int, 
     for k, count in too_large.items():
         nodes[k] = judged(nodes[k], [node for node in nodes.values() if node.parent == k], count)
     return Family(family.zero, [nodes[k] for k in sorted(nodes)], cells)
+
+
+def _beyond_training(one: Relaxed, parent: Atoms) -> str:
+    """Why a distortion is nothing that the potential can know; empty if it is.
+
+    Its relaxation counted displacements from the displaced crystal, the training set from the crystal at rest.
+    """
+    limit = one.via.get('max_displacement')
+    if limit is None or one.atoms is None:
+        return ''
+    moved = moved_from(parent, one.via['qpoint'], one.via['supercell'], one.atoms)
+    if moved <= limit:
+        return ''
+    return (
+        f'outside the training set: an atom moved {moved:.3f} Å from its place in crystal {one.parent}, the potential '
+        f'was trained on displacements up to {limit:.3f} Å'
+    )

@@ -24,8 +24,9 @@ class TreeNode:
     :param energy: per atom, relative to the root, meV.
     :param volume: per atom, Å³.
     :param via: the distortion of the parent that led here: ``key``, ``qpoint``, ``frequency`` (THz), ``degeneracy``,
-        ``direction``, ``amplitude`` (Å), ``spacegroup`` and ``n_atoms`` of the displaced supercell, ``gain`` (meV/atom,
-        cell and all other modes frozen); None for the root.
+        ``direction``, ``amplitude`` (Å), ``spacegroup``, ``n_atoms`` and ``supercell`` (integers, lattice vectors in
+        rows) of the displaced supercell, ``gain`` (meV/atom, cell and all other modes frozen), ``max_displacement`` (Å)
+        up to which the potential was trained, None for any; None for the root.
     :param modes: imaginary modes at the wave vectors searched, see :func:`displacing.summary`.
     :param lowest_frequency: THz, at the wave vectors searched, translations at Γ left out.
     :param confirmed_frequency: THz, lowest on a denser mesh; None where that was not looked at.
