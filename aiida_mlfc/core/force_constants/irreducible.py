@@ -19,6 +19,7 @@ from aiida_mlfc.core.force_constants.light_phonopy import LightPhonopy
 from aiida_mlfc.core.force_constants.record import ForceConstants, Quality
 from aiida_mlfc.core.force_constants.sum_rules import acoustic_sum_residual, permutation_asymmetry
 from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
+from aiida_mlfc.core.structures.checks import StructureError
 
 #: displacement length handed to phonopy, Å: with 1 the responses are -Φ u themselves
 UNIT_LENGTH = 1.0
@@ -86,13 +87,34 @@ def set_up(
     :param supercell_matrix: shape ``(3, 3)`` or three diagonal integers.
     :param primitive_matrix: shape ``(3, 3)``, or phonopy's ``auto``, ``P``, ``F``...
     :param symprec: Å.
+    :raises StructureError: for a left-handed cell, or atoms of different mass that the primitive cell takes for one.
     """
+    # phonopy finds no primitive cell of such a one, and what it adds for Born charges is wrong, with no error.
+    if np.linalg.det(np.array(structure.cell)) < 0:
+        raise StructureError(
+            'the lattice vectors are left-handed, wanted right-handed ones: atoms.set_cell(-atoms.cell) turns all '
+            'three round, which is the same crystal'
+        )
     cell = to_phonopy(structure)
     if isinstance(primitive_matrix, str) and primitive_matrix == 'auto':
         from phonopy.structure.cells import guess_primitive_matrix
 
         primitive_matrix = guess_primitive_matrix(cell, symprec=symprec)
-    return Setup(LightPhonopy(cell, supercell_matrix, primitive_matrix, symprec=symprec, log_level=0), symprec)
+    setup = Setup(LightPhonopy(cell, supercell_matrix, primitive_matrix, symprec=symprec, log_level=0), symprec)
+    _check_masses(setup.phonon)
+    return setup
+
+
+def _check_masses(phonon: Phonopy) -> None:
+    """Refuse isotopes that the translations of the primitive cell mix: one mass would stand for all."""
+    primitive, supercell = phonon.primitive, phonon.supercell
+    taken = primitive.masses[[primitive.p2p_map[atom] for atom in primitive.s2p_map]]
+    differ = np.flatnonzero(~np.isclose(supercell.masses, taken, rtol=1e-6))
+    if differ.size:
+        raise StructureError(
+            f'atoms with the masses {taken[differ[0]]} and {supercell.masses[differ[0]]} are one atom of the primitive '
+            "cell: give primitive_matrix='P', which keeps the cell as it is, or equal masses"
+        )
 
 
 def from_responses(

@@ -114,6 +114,12 @@ def _check(phonon: Phonopy, array: np.ndarray) -> None:
             f'force constants: got {np.count_nonzero(~np.isfinite(array))} of {array.size} numbers that are not '
             'finite, wanted none: compute them again, or look at the file they are from'
         )
+    if phonon.nac_params is not None and np.linalg.det(primitive.cell) < 0:
+        # what phonopy adds for Born charges comes out complex there, and it goes on
+        raise ValueError(
+            'the primitive cell is left-handed, which Born charges do not allow: turn the three lattice vectors round '
+            'and compute the force constants again'
+        )
     # phonopy's stars of q-points are those of the elements alone
     equivalent = phonon.primitive_symmetry.get_map_atoms()
     if not np.allclose(primitive.masses, primitive.masses[equivalent], rtol=1e-6):

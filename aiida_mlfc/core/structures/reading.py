@@ -104,7 +104,9 @@ def read_crystals(paths: Sequence[Path | str]) -> Iterator[Crystal]:
             except StructureError as error:
                 yield Crystal(label, path, None, str(error))
             else:
-                plain = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
+                # Left-handed lattice vectors turned round: the same crystal, and phonopy wants them so.
+                cell = np.array(atoms.cell) * np.sign(np.linalg.det(atoms.cell))
+                plain = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=cell, pbc=True)
                 yield Crystal(label, path, plain, born=born if born.is_file() else None)
 
 

@@ -11,6 +11,7 @@ from aiida_mlfc.core.force_constants.sum_rules import acoustic_sum_residual, per
 from aiida_mlfc.core.potentials.derivatives.finite_differences import difference_responses
 from aiida_mlfc.core.potentials.derivatives.rows import directional_responses
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
+from aiida_mlfc.core.structures.checks import StructureError
 
 from ..small_systems import SPECIES, EmbeddedAtoms, small_dx
 
@@ -131,6 +132,34 @@ def test_isotope_masses_reach_phonopy():
     atoms = bulk('Si', 'diamond', a=5.43)
     atoms.set_masses([30.0, 30.0])
     assert set_up(atoms, np.array([1, 1, 1])).phonon.primitive.masses.tolist() == [30.0, 30.0]
+
+
+def test_isotopes_that_translations_mix_are_refused():
+    """Aluminium of two masses in the conventional cell: its primitive cell has one atom, of which mass?"""
+    atoms = bulk('Al', 'fcc', a=4.05, cubic=True)
+    atoms.set_masses([27.0, 27.0, 30.0, 30.0])
+    with pytest.raises(StructureError, match=r"masses 27.0 and 30.0 .*primitive_matrix='P'"):
+        set_up(atoms, np.array([1, 1, 1]))
+    assert set_up(atoms, np.array([1, 1, 1]), 'P').phonon.primitive.masses.tolist() == [27.0, 27.0, 30.0, 30.0]
+    atoms.set_masses([30.0] * 4)
+    assert set_up(atoms, np.array([1, 1, 1])).phonon.primitive.masses.tolist() == [30.0]
+
+
+@pytest.mark.parametrize('cubic', [False, True])
+def test_left_handed_cells_are_refused_and_what_the_message_says_helps(cubic):
+    right = bulk('NaCl', 'rocksalt', a=5.64, cubic=cubic)
+    left = right.copy()
+    left.set_cell(np.array(right.cell)[[1, 0, 2]])
+    with pytest.raises(StructureError, match=r'atoms.set_cell\(-atoms.cell\)'):
+        set_up(left, np.array([2, 2, 2]))
+    left.set_cell(-left.cell)
+    model = EmbeddedAtoms()
+    found, wanted = (force_constants(model, set_up(atoms, np.array([2, 2, 2]))) for atoms in (left, right))
+    qpoints = np.array([[0.1, 0.2, 0.3], [0.5, 0.0, 0.0]])
+    # the same wave vectors in the reciprocal basis of either primitive cell
+    change = np.array(found.to_phonopy().primitive.cell) @ np.linalg.inv(wanted.to_phonopy().primitive.cell)
+    first = found.to_phonopy().run_qpoints(qpoints @ change.T).frequencies
+    np.testing.assert_allclose(first, wanted.to_phonopy().run_qpoints(qpoints).frequencies, atol=1e-9)
 
 
 def test_refusals():

@@ -253,6 +253,19 @@ def test_array_of_another_supercell_is_refused():
         analyse(dataclasses.replace(given, array=given.array[:, 1:]), mesh_length=MESH)
 
 
+def test_born_charges_in_a_left_handed_cell_are_refused():
+    """phonopy's Ewald sums come out complex there: half a THz or more wrong, and a warning at most."""
+    atoms = bulk('NaCl', 'rocksalt', a=5.64)
+    atoms.set_cell(-atoms.cell)
+    array = np.array([[3.0, -3.0], [-3.0, 3.0]])[:, :, None, None] * np.eye(3)
+    quality = Quality('unknown', 'float64', 0.0, 0.0, 0.0, 1, 0.0, 0.0)
+    born = {'born': np.array([np.eye(3), -np.eye(3)]), 'dielectric': 2.4 * np.eye(3), 'factor': 14.4}
+    given = ForceConstants(array, atoms, np.eye(3, dtype=int), np.eye(3), quality, born)
+    with pytest.raises(ValueError, match='left-handed'):
+        analyse(given, MESH)
+    assert analyse(dataclasses.replace(given, nac_params=None, _light=[]), MESH).stability.max_frequency > 1
+
+
 def test_isotopes_that_lower_the_symmetry_are_refused():
     """phonopy's stars of wave vectors are those of the elements."""
     atoms = bulk('Si', a=5.43)

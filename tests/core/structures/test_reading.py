@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from aiida_mlfc.core.structures import reading
 from aiida_mlfc.core.structures.reading import read_crystals, structure_files
+from aiida_mlfc.core.structures.symmetry import spacegroup
 
 NACL = bulk('NaCl', 'rocksalt', a=5.64, cubic=True)
 HEADER = """data_x
@@ -183,6 +184,21 @@ def test_only_the_crystal_is_kept(tmp_path):
     assert set(crystal.atoms.arrays) == {'numbers', 'positions'}
     assert crystal.atoms.info == {}
     assert crystal.atoms.calc is None
+
+
+def test_left_handed_lattice_vectors_are_turned_round(tmp_path):
+    """The same lattice and the same atoms; right-handed ones stay as they are."""
+    right = bulk('ZnO', 'wurtzite', a=3.25, c=5.21)
+    left = right.copy()
+    left.set_cell(np.array(right.cell)[[1, 0, 2]])
+    write(tmp_path / 'POSCAR', left, format='vasp')
+    (crystal,) = read_crystals([tmp_path])
+    np.testing.assert_allclose(crystal.atoms.cell, -np.array(left.cell), atol=1e-12)
+    np.testing.assert_allclose(crystal.atoms.positions, left.positions, atol=1e-12)
+    assert spacegroup(crystal.atoms) == spacegroup(right) == 'P6_3mc (186)'
+    write(tmp_path / 'POSCAR', right, format='vasp')
+    (crystal,) = read_crystals([tmp_path])
+    np.testing.assert_allclose(crystal.atoms.cell, right.cell, atol=1e-12)
 
 
 def test_folders(tmp_path):
