@@ -19,6 +19,7 @@ from aiida_mlfc.core.structures.choosing import ActiveLearning, choose
 from aiida_mlfc.core.structures.supercells import supercell_for_length
 from aiida_mlfc.data.outcomes import ScreenOutcome
 from aiida_mlfc.data.potential import PotentialData
+from aiida_mlfc.workchains.adopting import AdoptsChildren
 from aiida_mlfc.workchains.ase_reference import AseReferenceWorkChain
 from aiida_mlfc.workchains.dft_reference_base import primitive_matrix_of
 from aiida_mlfc.workchains.job_options import set_job_options
@@ -44,7 +45,7 @@ def validate_settings(node: Dict | None, port: Any) -> str | None:
     return None
 
 
-class ActiveLearningWorkChain(WorkChain):
+class ActiveLearningWorkChain(AdoptsChildren, WorkChain):
     """Learn about crystals until the potential may be believed on all of them, or the budget is spent.
 
     References are computed for the structures that came in, not for those that a potential in doubt has relaxed: let

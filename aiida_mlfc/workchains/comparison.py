@@ -15,6 +15,7 @@ from aiida_mlfc.calculations.comparison import compare_force_constants, referenc
 from aiida_mlfc.calculations.comparison_page import POTENTIAL, REFERENCE, comparison_page
 from aiida_mlfc.core.structures.checks import UnknownSpeciesError, check_species
 from aiida_mlfc.data.potential import PotentialData
+from aiida_mlfc.workchains.adopting import AdoptsChildren
 from aiida_mlfc.workchains.job_options import set_job_options
 from aiida_mlfc.workchains.protocol import protocol_inputs
 from aiida_mlfc.workchains.restart import NAMESPACE, ForceConstantsWorkChain, RelaxWorkChain
@@ -27,7 +28,7 @@ DEFAULT_CONCURRENT = 2
 AUTOGRAD, OWN = 'autograd', 'own_geometry'
 
 
-class ComparisonWorkChain(WorkChain):
+class ComparisonWorkChain(AdoptsChildren, WorkChain):
     """Errors of one potential against references: numerics, model and relaxation told apart, crystal by crystal."""
 
     @classmethod
@@ -146,6 +147,7 @@ class ComparisonWorkChain(WorkChain):
                 continue
             self.ctx.structures[key] = reference_structure(node)
         self.ctx.queue = []
+        self.ctx.count = 0
         methods: dict[str, dict[str, Any]] = {AUTOGRAD: {'method': 'autograd'}}
         for k, step in enumerate(self.inputs.steps.get_list()):
             methods[f'difference_{k}'] = {
@@ -186,7 +188,10 @@ class ComparisonWorkChain(WorkChain):
             inputs[NAMESPACE].structures = {key: structures[key] for key in keys}
             inputs[NAMESPACE].potential = self.inputs.potential
             inputs[NAMESPACE].parameters = Dict({**inputs[NAMESPACE].parameters.get_dict(), **parameters})
+            call_link_label = f'{label}_{self.ctx.count:02d}'
+            inputs.metadata = {**inputs.get('metadata', {}), 'call_link_label': call_link_label}
             running = self.submit(process, **inputs)
+            self.ctx.count += 1
             self.report(f'{label} of {len(keys)} crystals: {process.__name__}<{running.pk}>')
             self.to_context(running=append_(running))
 

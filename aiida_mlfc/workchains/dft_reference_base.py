@@ -13,6 +13,7 @@ from aiida_phonopy.workflows.phonopy import PhonopyWorkChain
 
 from aiida_mlfc.calculations.references import displaced_cells, reference_force_constants, symmetrized_structure
 from aiida_mlfc.core.structures.cells import to_phonopy
+from aiida_mlfc.workchains.adopting import AdoptsChildren
 
 #: the pristine supercell under the name by which aiida-phonopy knows its forces
 PRISTINE = 'forces_0'
@@ -28,7 +29,7 @@ def primitive_matrix_of(structure: StructureData, symprec: float) -> list[list[f
     return np.asarray(guess_primitive_matrix(to_phonopy(structure.get_ase()), symprec=symprec), dtype=float).tolist()
 
 
-class ReferenceWorkChain(PhonopyWorkChain, metaclass=ABCMeta):
+class ReferenceWorkChain(AdoptsChildren, PhonopyWorkChain, metaclass=ABCMeta):
     """Base of the engines; a subclass says how forces are computed, and calls :meth:`refuse_residual_forces`."""
 
     @classmethod
