@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from aiida_mlfc.cli.daemon_recovery import is_replaced, leftovers, recover
+from aiida_mlfc.cli import profile
+from aiida_mlfc.cli.daemon_recovery import forget_connections, is_replaced, leftovers, recover
 
 SLEEP = 'import time; time.sleep(60)'
 
@@ -68,3 +69,73 @@ def test_a_broker_that_came_later(monkeypatch):
             assert not is_replaced(psutil.Process(second.pid), None)
             for process in (supervisor, first, second):
                 process.kill()
+
+
+def test_the_daemon_is_started_afresh_once_for_each_broker_that_died(aiida_profile, monkeypatch):
+    seen = SimpleNamespace(supervisor=1, broker=2, is_young=False, restarts=0)
+
+    def restart(client):
+        seen.supervisor, seen.broker, seen.is_young = seen.supervisor + 10, seen.broker + 10, False
+        seen.restarts += 1
+
+    monkeypatch.setattr(profile, 'restart_and_repair', restart)
+    monkeypatch.setattr(profile, 'running_broker', lambda client: SimpleNamespace(pid=seen.broker))
+    monkeypatch.setattr(profile, 'is_replaced', lambda broker, supervisor: seen.is_young)
+    daemon = profile.Daemon()
+    daemon.client = SimpleNamespace(get_status=lambda timeout: None, get_daemon_pid=lambda: seen.supervisor)
+    daemon.start()
+    assert daemon.keep_alive()
+    assert seen.restarts == 0
+    # It dies while we watch: only its PID tells at first.
+    seen.broker = 3
+    assert daemon.keep_alive()
+    assert seen.restarts == 1
+    assert daemon.keep_alive()
+    assert seen.restarts == 1
+    # Somebody else restarts the whole daemon: nothing is wrong with it.
+    seen.supervisor, seen.broker = 50, 51
+    assert daemon.keep_alive()
+    assert seen.restarts == 1
+    # It died before we looked.
+    seen.is_young = True
+    profile.Daemon.start(daemon)
+    assert seen.restarts == 1, 'it was the same when it was last looked at'
+    daemon._seen = None
+    daemon.start()
+    assert seen.restarts == 2
+
+
+def test_a_late_answer_is_no_death(aiida_profile):
+    from aiida.engine.daemon.client import DaemonException, DaemonNotRunningException, DaemonTimeoutException
+
+    asked = []
+
+    def status(timeout, kinds):
+        asked.append(timeout)
+        if kinds:
+            raise kinds.pop(0)
+
+    daemon = profile.Daemon()
+
+    def answers(*kinds):
+        left = list(kinds)
+        daemon.client = SimpleNamespace(
+            get_status=lambda timeout: status(timeout, left), get_daemon_pid=lambda: 1, _is_pid_file_stale=False
+        )
+        return daemon.is_alive()
+
+    assert answers()
+    assert answers(DaemonTimeoutException('late'))
+    assert asked[-1] == 60
+    assert not answers(DaemonTimeoutException('late'), DaemonTimeoutException('very late'))
+    assert not answers(DaemonNotRunningException('no'))
+    assert not answers(DaemonException('broken'))
+
+
+def test_connections_are_made_anew(aiida_profile):
+    from aiida.manage import get_manager
+
+    runner = get_manager().get_runner()
+    forget_connections()
+    assert get_manager().get_runner() is not runner
+    assert not get_manager().get_runner().loop.is_closed()

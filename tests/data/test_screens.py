@@ -32,6 +32,7 @@ def test_young(screen):
 def test_lost_while_it_was_submitted(screen, monkeypatch):
     node, sha256 = screen
     monkeypatch.setattr(screens, 'PATIENCE', -1.0)
+    assert screens.is_being_submitted(node)
     assert screens.never_began(node)
     assert screens.earlier_outcomes(SETTINGS, [sha256]) == ({}, [])
 
@@ -40,5 +41,6 @@ def test_begun(screen, monkeypatch):
     node, sha256 = screen
     monkeypatch.setattr(screens, 'PATIENCE', -1.0)
     node.set_checkpoint('what a daemon loads')
+    assert not screens.is_being_submitted(node)
     assert not screens.never_began(node)
     assert [process.pk for process in screens.earlier_outcomes(SETTINGS, [sha256])[1]] == [node.pk]

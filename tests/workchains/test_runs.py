@@ -135,6 +135,20 @@ def test_every_round_of_shards_is_handed_on(mlfc_code, potential_node, make_stru
     assert measured_pace('other settings') is None
 
 
+def test_a_screen_is_found_from_the_moment_it_is_stored(mlfc_code, potential_node, make_structure, silicon):
+    """By its settings, before a daemon has taken it up: the same command must not submit it a second time."""
+    from aiida.engine.utils import instantiate_process
+    from aiida.manage import get_manager
+
+    structures = {'Si': make_structure(silicon, 'silicon')}
+    builder = ScreenWorkChain.get_builder_from_protocol(mlfc_code, structures, potential_node, 'fast', OVERRIDES)
+    builder.settings = 'those of a screen that was just stored'
+    node = instantiate_process(get_manager().get_runner(), builder).node
+    assert node.is_stored
+    assert node.base.extras.get('mlfc_settings') == builder.settings
+    assert node.process_state.value == 'created'
+
+
 FLAKY = """#!/bin/sh
 if [ -e {mark} ]; then exec {program} "$@"; fi
 touch {mark}
