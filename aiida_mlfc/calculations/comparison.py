@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,16 @@ def force_constants_record(node: ForceConstantsData) -> ForceConstants:
         nac_params=values.get('nac_params'),
         symprec=given['symprec'],
     )
+
+
+def names_of(references: Mapping[str, ForceConstantsData]) -> dict[str, str]:
+    """What people call references: their labels, with the key where several have the same.
+
+    :param references: by key.
+    """
+    labels = {key: node.label or key for key, node in references.items()}
+    count = Counter(labels.values())
+    return {key: label if count[label] == 1 else f'{label} ({key})' for key, label in labels.items()}
 
 
 @calcfunction

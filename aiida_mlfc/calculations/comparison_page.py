@@ -9,7 +9,7 @@ from aiida.engine import calcfunction
 from aiida.orm import Dict, SinglefileData, Str
 from aiida_phonopy.data import ForceConstantsData
 
-from aiida_mlfc.calculations.comparison import force_constants_record
+from aiida_mlfc.calculations.comparison import force_constants_record, names_of
 from aiida_mlfc.core.comparison.aggregate import aggregate
 from aiida_mlfc.core.comparison.compare import compare
 from aiida_mlfc.data.references import KEY_REFERENCE, NOT_STATED
@@ -31,15 +31,14 @@ def comparison_page(
     :param force_constants: by ``reference_KEY`` and ``potential_KEY``.
     """
     rows, summaries, parcels = [], [], []
-    for label, reference in force_constants.items():
-        if not label.startswith(REFERENCE):
-            continue
-        key = label.removeprefix(REFERENCE)
+    references = {k.removeprefix(REFERENCE): node for k, node in force_constants.items() if k.startswith(REFERENCE)}
+    names = names_of(references)
+    for key, reference in references.items():
         known = reference.base.attributes.get(KEY_REFERENCE, {})
         compared = compare(
             force_constants_record(reference),
             force_constants_record(force_constants[f'{POTENTIAL}{key}']),
-            reference.label or key,
+            names[key],
             nac.value,
         )
         sides = {'a': known.get('functional', NOT_STATED), 'b': potential_name.value}

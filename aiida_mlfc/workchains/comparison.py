@@ -11,7 +11,7 @@ from aiida.orm import Dict, List, SinglefileData, Str, load_code
 from aiida_phonopy.data import ForceConstantsData
 
 from aiida_mlfc.calculations.base import validate_keys
-from aiida_mlfc.calculations.comparison import compare_force_constants, reference_structure, summarise
+from aiida_mlfc.calculations.comparison import compare_force_constants, names_of, reference_structure, summarise
 from aiida_mlfc.calculations.comparison_page import POTENTIAL, REFERENCE, comparison_page
 from aiida_mlfc.core.structures.checks import UnknownSpeciesError, check_species
 from aiida_mlfc.data.potential import PotentialData
@@ -137,6 +137,7 @@ class ComparisonWorkChain(AdoptsChildren, WorkChain):
         """The geometry of each reference; crystals with equal supercells go into one job."""
         references = self.inputs.references
         self.ctx.structures = {}
+        self.ctx.names = names_of(references)
         self.ctx.found = {}
         self.ctx.failures = {}
         for key, node in references.items():
@@ -223,7 +224,7 @@ class ComparisonWorkChain(AdoptsChildren, WorkChain):
                 reference=reference,
                 autograd=parts[AUTOGRAD][key],
                 nac=self.inputs.nac,
-                name=Str(reference.label or key),
+                name=Str(self.ctx.names[key]),
                 **others,
             )
         for label in (AUTOGRAD, OWN):
@@ -236,8 +237,7 @@ class ComparisonWorkChain(AdoptsChildren, WorkChain):
             key: self.ctx[f'comparison_{key}'] for key in self.inputs.references if f'comparison_{key}' in self.ctx
         }
         self.out('comparisons', compared)
-        names = {key: self.inputs.references[key].label or key for key in self.ctx.failures}
-        failures = Dict({names[key]: text for key, text in self.ctx.failures.items()})
+        failures = Dict({self.ctx.names[key]: text for key, text in self.ctx.failures.items()})
         name = Str(self.inputs.potential.name)
         summary = summarise(name, failures, **compared)
         self.out('summary', summary)

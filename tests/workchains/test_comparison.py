@@ -8,6 +8,7 @@ from ase.build import bulk
 
 from aiida_mlfc.calculations.comparison import comparison_from_dict, force_constants_record
 from aiida_mlfc.core.comparison.split import split
+from aiida_mlfc.data.force_constants import force_constants_node
 from aiida_mlfc.workchains.ase_reference import AseReferenceWorkChain
 from aiida_mlfc.workchains.comparison import ComparisonWorkChain
 
@@ -98,3 +99,19 @@ def test_golden_builder(mlfc_code, potential_node, make_reference, data_regressi
             for key, value in inputs.items()
         }
     )
+
+
+def test_two_that_fail_under_one_name_are_two(mlfc_code, potential_node, make_structure):
+    """The same material from two sources: a row each, told apart by their keys."""
+    made = {'supercell_matrix': np.eye(3, dtype=int), 'primitive_matrix': np.eye(3), 'symprec': 1e-4, 'quality': {}}
+    references = {}
+    for key, label in (('first', 'copper'), ('second', 'copper'), ('third', 'silver')):
+        atoms = bulk('Ag' if label == 'silver' else 'Cu', 'fcc', a=3.6)
+        references[key] = force_constants_node(make_structure(atoms), np.ones((1, 1, 3, 3)), made).store()
+        references[key].label = label
+    builder = ComparisonWorkChain.get_builder_from_protocol(mlfc_code, references, potential_node)
+    outputs, node = run_get_node(builder)
+    assert 'first, second, third' in node.exit_message
+    rows = outputs['summary'].get_dict()['rows']
+    assert sorted(row['name'] for row in rows) == ['copper (first)', 'copper (second)', 'silver']
+    assert all('does not know' in row['error'] for row in rows)
