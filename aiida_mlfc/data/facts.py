@@ -34,7 +34,7 @@ class Facts:
     """One screen.
 
     :param structures: by key of the crystal: ``pk``, ``uuid``, ``label``, ``source`` and ``summary`` (or None).
-    :param parameters: by key, its entry in ``output_parameters`` of each job, oldest first.
+    :param parameters: by key, its entry in ``output_parameters`` of each job that worked on it, oldest first.
     :param finished: UUID of the bands of each crystal that has them.
     """
 
@@ -59,7 +59,10 @@ def facts_of(pks: Sequence[int]) -> dict[int, Facts]:
         found[pk].finished[key] = uuid
     for pk, rows in sorted(_job_rows(pks), key=lambda entry: entry[0]):
         for key, row in rows.items():
-            found[pk].parameters.setdefault(key, []).append(row)
+            steps = found[pk].parameters.setdefault(key, [])
+            # A job that continues another one reports again what it found done, to the last digit.
+            if not steps or steps[-1] != row:
+                steps.append(row)
     return found
 
 
