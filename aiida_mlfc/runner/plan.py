@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 from aiida_mlfc.core.checkpoint_header import CheckpointError, sha256_of
 from aiida_mlfc.core.printable import printable
 from aiida_mlfc.exchange.job import Job, JobFileError, fingerprint, read_input, read_job
+from aiida_mlfc.exchange.names import RESULTS, SUMMARY_FILE
 from aiida_mlfc.exchange.results import ResultError, check_results, forget_result, is_done
 from aiida_mlfc.runner.options import read_options
 from aiida_mlfc.runner.tasks import JOINT_TASKS
@@ -68,7 +70,9 @@ class Plan:
 def read_plan(folder: Path, forget: bool = False) -> Plan:
     """Read the job, and find what of it is to be done.
 
-    :param forget: remove the results that the job says are not to be believed.
+    :param forget: remove the results that are not of this job: those that it says are not to be believed, those of
+        another potential, other options or another structure, and the summary of a job that was done. Whoever looks
+        at what a job that was interrupted left behind must not find them.
     :raises Refused: if it cannot be understood, or its potential is not there.
     """
     try:
@@ -99,7 +103,25 @@ def read_plan(folder: Path, forget: bool = False) -> Plan:
         # what all inputs make together is kept by the task itself
         if job.task in JOINT_TASKS or not is_done(folder, key, mark):
             pending[key] = mark
+    if forget:
+        _forget_others(folder, pending)
     return Plan(folder, job, options, digest, pending)
+
+
+def _forget_others(folder: Path, pending: dict[str, str]) -> None:
+    """Remove what is there of structures that are to be computed, unless it is of exactly this job.
+
+    :raises Refused: if it cannot be removed.
+    """
+    try:
+        for key, mark in pending.items():
+            # Nothing is touched where nothing is: another process on this folder may be putting its result there.
+            if os.path.lexists(folder / RESULTS / key) and not is_done(folder, key, mark):
+                forget_result(folder, key)
+        if pending:
+            (folder / SUMMARY_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise Refused(EXIT_CANNOT_WRITE, f'results: {error}') from error
 
 
 def say(message: str) -> None:

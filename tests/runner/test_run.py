@@ -21,6 +21,7 @@ from aiida_mlfc.core.checkpoint_header import sha256_of
 from aiida_mlfc.exchange.job import fingerprint, read_job
 from aiida_mlfc.exchange.results import read_result
 from aiida_mlfc.runner.force_constants import compute_force_constants
+from aiida_mlfc.runner.plan import Plan, Refused
 from aiida_mlfc.runner.run import run_job
 
 COMMAND = [sys.executable, '-m', 'aiida_mlfc.runner.run']
@@ -103,6 +104,28 @@ def test_what_changed_is_computed_again_and_only_that(tmp_path, make_job, crysta
     assert run_job(folder) == 0
     again = {key for key, stamp in stamps(folder).items() if stamp != before[key]}
     assert again == ({'Si'} if change == 'structure' else {'Si', 'NaCl'})
+
+
+@pytest.mark.parametrize('change', ['structure', 'option'])
+def test_results_of_other_jobs_are_gone_before_the_work_begins(tmp_path, make_job, crystals, change, monkeypatch):
+    """A job that goes no further than its potential: what lies there afterwards is of this job, or nothing."""
+    folder = make_job(tmp_path, crystals)
+    assert run_job(folder) == 0
+    if change == 'structure':
+        make_job(folder, crystals | {'Si': bulk('Si', 'diamond', a=5.5)})
+    else:
+        make_job(folder, crystals, symprec=1e-3)
+
+    def refused(plan):
+        raise Refused(3, 'potential: no device')
+
+    monkeypatch.setattr(Plan, 'load_model', refused)
+    assert run_job(folder) == 3
+    assert set(stamps(folder)) == ({'NaCl'} if change == 'structure' else set())
+    assert not (folder / 'results.json').exists()
+    monkeypatch.undo()
+    assert run_job(folder) == 0
+    assert set(stamps(folder)) == {'Si', 'NaCl'}
 
 
 def test_bad_ones_do_not_take_the_good_ones_with_them(tmp_path, make_job, silicon, rocksalt, capsys):
