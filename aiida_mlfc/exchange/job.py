@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 from ase import Atoms
 
+from aiida_mlfc.core.structures.cells import isotope_masses
 from aiida_mlfc.exchange import bounded_yaml, limits
 from aiida_mlfc.exchange.arrays import read_arrays, write_arrays
 from aiida_mlfc.exchange.limits import check_file
@@ -46,8 +47,13 @@ class Job:
 
 
 def structure_arrays(atoms: Atoms) -> dict[str, np.ndarray]:
-    """A crystal as arrays: ``numbers (n,)``, ``positions (n, 3)`` and ``cell (3, 3)`` in Å."""
-    return {'numbers': np.array(atoms.numbers), 'positions': np.array(atoms.positions), 'cell': np.array(atoms.cell)}
+    """A crystal as arrays: ``numbers (n,)``, ``positions (n, 3)`` and ``cell (3, 3)`` in Å.
+
+    ``masses (n,)`` (amu) are among them where there are isotopes: without, they are those of the elements.
+    """
+    arrays = {'numbers': np.array(atoms.numbers), 'positions': np.array(atoms.positions), 'cell': np.array(atoms.cell)}
+    masses = isotope_masses(atoms)
+    return arrays if masses is None else {**arrays, 'masses': masses}
 
 
 def structure_from_arrays(arrays: dict[str, Any]) -> Atoms:
@@ -64,7 +70,15 @@ def structure_from_arrays(arrays: dict[str, Any]) -> Atoms:
         raise JobFileError(
             f'a structure has shapes {numbers.shape}, {positions.shape}, {cell.shape}, wanted (n,), (n, 3), (3, 3)'
         )
-    return Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
+    atoms = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
+    if 'masses' in arrays:
+        masses = np.asarray(arrays['masses'], dtype=float)
+        if masses.shape != numbers.shape or not (np.isfinite(masses) & (masses > 0)).all():
+            raise JobFileError(
+                f'a structure has masses of shape {masses.shape}, wanted {numbers.shape}, finite and above zero'
+            )
+        atoms.set_masses(masses)
+    return atoms
 
 
 def write_job(folder: Path | str, job: Job, inputs: dict[str, dict[str, Any]]) -> None:

@@ -45,6 +45,24 @@ def test_round_trip(folder, silicon, rocksalt):
     assert second['nac_params']['born'].shape == (2, 3, 3)
 
 
+def test_isotopes_cross_and_standard_masses_leave_no_trace(tmp_path, silicon):
+    """The bytes of jobs without isotopes, and with them fingerprints of old results, stay what they were."""
+    heavy, standard = silicon.copy(), silicon.copy()
+    heavy.set_masses([30.0] * len(silicon))
+    standard.set_masses(silicon.get_masses())
+    assert set(structure_arrays(standard)) == set(structure_arrays(silicon)) == {'numbers', 'positions', 'cell'}
+    write_job(tmp_path, dataclasses.replace(JOB, structures={'a': 'x'}), {'a': {'structure': structure_arrays(heavy)}})
+    back = structure_from_arrays(read_input(tmp_path, 'a')['structure'])
+    assert back == heavy
+    assert back.get_masses().tolist() == [30.0] * len(silicon)
+
+
+@pytest.mark.parametrize('masses', [[30.0], [30.0, np.nan], [30.0, 0.0], [30.0, -1.0], [[30.0, 30.0]]])
+def test_masses_that_are_none(silicon, masses):
+    with pytest.raises(JobFileError, match='masses'):
+        structure_from_arrays({**structure_arrays(silicon), 'masses': np.array(masses)})
+
+
 @pytest.mark.parametrize('key', ['', '1a', '../a', 'a/b', 'a__b', 'a.b', 'a\n', 'ä', 'a' * 81, None, 3, '.', '_a'])
 def test_keys_that_are_no_names(key):
     with pytest.raises(ValueError, match='wanted a letter'):

@@ -46,6 +46,8 @@ from aiida_mlfc.core.structures.cells import to_ase
 from aiida_mlfc.core.structures.checks import check_structure
 from aiida_mlfc.core.units import COULOMB_EV_ANGSTROM
 
+#: relative; masses of files that differ by less from phonopy's are phonopy's, printed
+PRINTED_MASS = 1e-4
 #: keys of meta.json that are kept with the source
 _KEPT = ('name', 'code', 'repo', 'commit', 'paths', 'url', 'doi', 'notes')
 
@@ -91,7 +93,7 @@ def assemble(candidate: Candidate, settings: Settings, started: float) -> Refere
     phonon.nac_params = nac_params
     force_constants = ForceConstants(
         array=array,
-        unitcell=_with_masses(phonon.unitcell),
+        unitcell=to_ase(phonon.unitcell, PRINTED_MASS),
         supercell_matrix=np.array(phonon.supercell_matrix),
         primitive_matrix=np.array(phonon.primitive_matrix),
         quality=quality,
@@ -289,12 +291,3 @@ def _nac_params(candidate: Candidate, parts: _Parts, phonon: Phonopy, symprec: f
     given = found.get('factor')
     factor = COULOMB_EV_ANGSTROM if given is None else float(given) * parts.units.coulomb
     return {'born': born, 'dielectric': dielectric, 'factor': factor}
-
-
-def _with_masses(cell: PhonopyAtoms) -> Any:
-    """The unit cell with its masses where they are not phonopy's own (isotopes)."""
-    atoms = to_ase(cell)
-    standard = PhonopyAtoms(numbers=cell.numbers, cell=cell.cell, scaled_positions=cell.scaled_positions).masses
-    if not np.allclose(standard, cell.masses, rtol=1e-4):
-        atoms.set_masses(cell.masses)
-    return atoms

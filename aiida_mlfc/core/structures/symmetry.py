@@ -9,6 +9,7 @@ import numpy as np
 import spglib
 from ase import Atoms
 
+from aiida_mlfc.core.structures.cells import isotope_masses
 from aiida_mlfc.core.structures.checks import StructureError
 
 
@@ -55,8 +56,10 @@ def symmetrized(atoms: Atoms, symprec: float) -> Atoms:
 def primitive_cell(atoms: Atoms, symprec: float = 1e-5) -> Atoms:
     """The primitive cell of a crystal, idealised nowhere: its atoms are atoms of the input.
 
-    :raises StructureError: if spglib finds none.
+    :raises StructureError: if spglib finds none, or there are isotopes, which it does not know.
     """
+    if isotope_masses(atoms) is not None:
+        raise StructureError('masses other than those of the elements are lost on the way to the primitive cell')
     found = _or_none(spglib.standardize_cell, atoms, to_primitive=True, no_idealize=True, symprec=symprec)
     if found is None:
         raise StructureError(f'spglib finds no primitive cell at symprec {symprec} Å')

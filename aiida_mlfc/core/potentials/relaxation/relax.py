@@ -186,6 +186,9 @@ class _Job:
             n_steps, n_evaluations, optimizer = n_steps + more_steps, n_evaluations + more, 'bfgs'
         else:
             state = search.end()
+        # of no weight for where atoms come to rest, and of all for phonons there
+        if self.structure.has('masses'):
+            state.atoms.set_masses(self.structure.get_masses())
         self.goal.check(state, n_steps)
         return Relaxation(
             state.atoms,
