@@ -10,6 +10,7 @@ from aiida_phonopy.data import ForceConstantsData
 
 from aiida_mlfc.core.force_constants.record import Quality
 from aiida_mlfc.core.force_constants.sum_rules import acoustic_sum_residual, permutation_asymmetry
+from aiida_mlfc.core.structures.cells import isotope_masses
 from aiida_mlfc.core.units import COULOMB_EV_ANGSTROM
 from aiida_mlfc.exchange.job import structure_arrays
 
@@ -47,6 +48,10 @@ def force_constants_node(
     if array.shape != expected or not np.isfinite(array).all():
         raise ValueError(f'force constants: got shape {array.shape}, wanted {expected} and finite numbers')
     node.set_array('force_constants', array)
+    masses = isotope_masses(structure.get_ase())
+    if masses is not None:
+        # which aiida-phonopy takes from the elements, unless kinds have names of their own
+        node.base.attributes.set('masses', masses.tolist())
     if nac_params is not None:
         node.set_array('born_charges', nac_params.get_array('born'))
         node.base.attributes.set('dielectric', nac_params.get_array('dielectric').tolist())
@@ -62,7 +67,9 @@ def phonon_inputs(node: ForceConstantsData) -> dict[str, Any]:
     array, quality = node.get_array('force_constants'), node.base.attributes.get(KEY_QUALITY, None)
     if quality is None:
         array, quality = _measured(node, array)
-    unitcell = Atoms(numbers=node.numbers, positions=node.positions, cell=node.cell, pbc=True)
+    masses = node.base.attributes.get('masses', None)
+    # not ``numbers``: where kinds have names of their own, aiida-phonopy counts the kinds there
+    unitcell = Atoms(node.symbols, positions=node.positions, cell=node.cell, pbc=True, masses=masses)
     values: dict[str, Any] = {
         'structure': structure_arrays(unitcell),
         'force_constants': {

@@ -4,15 +4,17 @@ import dataclasses
 
 import numpy as np
 import pytest
-from aiida.orm import load_node
+from aiida.orm import StructureData, load_node
 from phonopy.harmonic.force_constants import compact_fc_to_full_fc
 
 from aiida_mlfc.core.phonons.analysis import analyse
+from aiida_mlfc.core.structures.cells import to_phonopy
 from aiida_mlfc.core.units import COULOMB_EV_ANGSTROM
 from aiida_mlfc.data.force_constants import force_constants_node, phonon_inputs
 from aiida_mlfc.data.nac import nac_params_node, read_born
 from aiida_mlfc.data.phonons import OUTPUTS, phonon_nodes, phonon_record
 from aiida_mlfc.exchange.arrays import read_arrays, write_arrays
+from aiida_mlfc.exchange.job import structure_from_arrays
 from aiida_mlfc.runner.force_constants import compute_force_constants
 from aiida_mlfc.runner.options import PhononOptions
 from aiida_mlfc.runner.tasks import run_phonons
@@ -51,6 +53,42 @@ def test_aiida_phonopy_reads_the_node(node, computed):
     np.testing.assert_array_equal(theirs.supercell_matrix, computed.supercell_matrix)
     assert len(theirs.symmetry.symmetry_operations['rotations']) == 48 * 8
     assert np.abs(ours.run_qpoints(QPOINTS).frequencies).max() > 0.1
+
+
+def test_isotopes_live_in_the_node(computed, make_structure, rocksalt):
+    """As kinds of the structure; what AiiDA makes of an element is no isotope."""
+    data = {
+        'supercell_matrix': computed.supercell_matrix,
+        'primitive_matrix': computed.primitive_matrix,
+        'symprec': computed.symprec,
+        'quality': computed.quality.to_dict(),
+    }
+    heavy = rocksalt.copy()
+    heavy.set_masses([30.0, 40.0])
+    found = {}
+    for name, atoms in (('heavy', heavy), ('natural', rocksalt)):
+        node = load_node(force_constants_node(make_structure(atoms), computed.array, data).store().uuid)
+        found[name] = phonon_inputs(node)['structure']
+        theirs = node.get_phonopy_instance().primitive.masses
+        np.testing.assert_allclose(theirs, to_phonopy(atoms).masses, rtol=1e-4)
+    assert found['heavy']['masses'].tolist() == [30.0, 40.0]
+    assert 'masses' not in found['natural']
+
+
+def test_kinds_with_names_of_their_own_are_the_elements_they_are(computed, rocksalt):
+    """aiida-phonopy numbers such kinds 1, 2...: hydrogen and helium to whoever takes them for elements."""
+    structure = StructureData(cell=np.array(rocksalt.cell).tolist())
+    for name, atom in zip(('Na1', 'Cl'), rocksalt, strict=True):
+        structure.append_atom(position=atom.position, symbols=atom.symbol, name=name)
+    data = {
+        'supercell_matrix': computed.supercell_matrix,
+        'primitive_matrix': computed.primitive_matrix,
+        'symprec': computed.symprec,
+        'quality': computed.quality.to_dict(),
+    }
+    node = force_constants_node(structure.store(), computed.array, data).store()
+    atoms = structure_from_arrays(phonon_inputs(load_node(node.uuid))['structure'])
+    assert atoms == rocksalt
 
 
 def test_node_and_back(node, computed):
