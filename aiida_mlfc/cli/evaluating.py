@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from ase import Atoms
 
-from aiida_mlfc.cli.potential_jobs import PotentialFile, force_constants_of, run_mlfc
+from aiida_mlfc.cli.potential_jobs import PotentialFile, force_constants_of, result_of_this_job, run_mlfc
 from aiida_mlfc.core.checkpoint_files import read_header
 from aiida_mlfc.core.comparison.card_metrics import card_frequencies, compared_configurations
 from aiida_mlfc.core.comparison.compare import compare
@@ -29,9 +29,9 @@ from aiida_mlfc.core.references.record import Reference, Refusal
 from aiida_mlfc.core.references.settings import Settings
 from aiida_mlfc.core.structures.cells import to_ase
 from aiida_mlfc.exchange.arrays import read_arrays
-from aiida_mlfc.exchange.job import Job, structure_arrays, write_job
+from aiida_mlfc.exchange.job import Job, read_job, structure_arrays, write_job
 from aiida_mlfc.exchange.names import ARRAYS_FILE, OTHER_POTENTIAL_FILES, POTENTIAL_FILE, RESULTS
-from aiida_mlfc.exchange.results import ResultError, read_result
+from aiida_mlfc.exchange.results import ResultError
 
 #: references that share a job and are held in memory together
 PORTION = 20
@@ -134,17 +134,18 @@ class Evaluation:
         write_job(folder, job, {key: {'structure': structure_arrays(atoms)} for key, atoms in structures.items()})
         shutil.copyfile(self.potential.path, folder / potential)
         code = run_mlfc(folder)
+        written = read_job(folder)
         found: dict[str, dict[str, Any]] = {key: {} for key in references}
         for key in structures:
             reference, _, which = key.partition('_')
-            found[reference][which] = _evaluated(folder, key, code)
+            found[reference][which] = _evaluated(folder, written, key, self.potential.sha256, code)
         return found
 
 
-def _evaluated(folder: Path, key: str, code: int) -> dict[str, Any] | str:
+def _evaluated(folder: Path, job: Job, key: str, potential_sha256: str, code: int) -> dict[str, Any] | str:
     """Arrays of one structure, or why there are none."""
     try:
-        content = read_result(folder, key)
+        content = result_of_this_job(folder, job, key, potential_sha256)
         if content['status'] == 'failed':
             return str(content['error']['message'])
         return read_arrays(folder / RESULTS / key / ARRAYS_FILE)

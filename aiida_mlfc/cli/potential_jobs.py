@@ -23,7 +23,7 @@ from aiida_mlfc.core.checkpoint_header import sha256_of
 from aiida_mlfc.core.force_constants.record import ForceConstants, Quality
 from aiida_mlfc.core.structures.checks import UnknownSpeciesError, check_species
 from aiida_mlfc.exchange.arrays import read_arrays
-from aiida_mlfc.exchange.job import Job, structure_arrays, structure_from_arrays, write_job
+from aiida_mlfc.exchange.job import Job, fingerprint, read_job, structure_arrays, structure_from_arrays, write_job
 from aiida_mlfc.exchange.names import ARRAYS_FILE, FORCE_CONSTANTS_FILE, OTHER_POTENTIAL_FILES, POTENTIAL_FILE, RESULTS
 from aiida_mlfc.exchange.results import ResultError, read_result
 
@@ -141,9 +141,10 @@ def _job(
     write_job(folder, job, {key: {'structure': structure_arrays(structures[name])} for key, name in keys.items()})
     shutil.copyfile(potential.path, folder / file)
     code = run_mlfc(folder)
+    written = read_job(folder)
     for key, name in keys.items():
         try:
-            content = read_result(folder, key)
+            content = result_of_this_job(folder, written, key, potential.sha256)
         except ResultError as error:
             yield name, f'mlfc-run ended with exit code {code}; stderr says why ({error})'
             continue
@@ -151,6 +152,21 @@ def _job(
             yield name, str(content['error']['message'])
         else:
             yield name, (content['data'], folder / RESULTS / key)
+
+
+def result_of_this_job(folder: Path, job: Job, key: str, potential_sha256: str) -> dict[str, Any]:
+    """``result.json`` of one structure, computed from exactly what lies in the folder now.
+
+    A folder that is kept is used again, under the same keys, for other references and other options. What an earlier
+    run left there is not what was asked for, and is all there is where ``mlfc-run`` ended before it began.
+
+    :param job: as read from the folder.
+    :raises ResultError: if it is missing, broken, or of another job.
+    """
+    content = read_result(folder, key)
+    if content.get('fingerprint') != fingerprint(folder, job, key, potential_sha256):
+        raise ResultError(f'the result of {key} is of an earlier job with other inputs; remove {folder} to begin anew')
+    return content
 
 
 def run_mlfc(folder: Path) -> int:
