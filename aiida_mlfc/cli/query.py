@@ -8,6 +8,10 @@ from typing import Any
 
 import click
 
+from aiida_mlfc.core.printable import printable
+
+#: crystals that a message names
+NAMED = 5
 #: rows of a table in the terminal unless more are asked for: drawing a row takes longer than finding it
 ROWS_SHOWN = 200
 
@@ -47,6 +51,23 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def unstable_rows(rows: list[Any], threshold: float) -> tuple[list[Any], list[Any]]:
+    """Rows with a mode below a threshold by more than the noise floor, and those of which this is not known.
+
+    :param threshold: THz.
+    """
+    below, unknown = [], []
+    for row in rows:
+        lowest, noise = row['min_frequency'], row['noise_floor']
+        if row['status'] != 'ok':
+            continue
+        if lowest is None or noise is None:
+            unknown.append(row)
+        elif lowest < threshold - noise:
+            below.append(row)
+    return below, unknown
+
+
 @click.group('query')
 def command() -> None:
     """Questions to the results of all screens in the profile.
@@ -68,15 +89,12 @@ def command() -> None:
 @click.pass_context
 def unstable(ctx: click.Context, threshold: float, group: str | None, as_json: bool, limit: int) -> None:
     """Crystals with a mode below a threshold (by more than the noise floor)."""
-    _show(
-        [
-            row
-            for row, _, _ in _rows(ctx, group)
-            if row['status'] == 'ok' and row['min_frequency'] < threshold - row['noise_floor']
-        ],
-        as_json,
-        limit,
-    )
+    below, unknown = unstable_rows([row for row, _, _ in _rows(ctx, group)], threshold)
+    _show(below, as_json, limit)
+    if unknown:
+        names = ', '.join(printable(row['name']) for row in unknown[:NAMED])
+        more = ', ...' if len(unknown) > NAMED else ''
+        click.echo(f'Not known of {len(unknown)}, whose frequencies are no numbers: {names}{more}', err=True)
 
 
 @command.command('made-with')
