@@ -38,6 +38,9 @@ def known_problems(errors: Sequence[Mapping[str, Any]], references: Sequence[Ref
     problems = {}
     for row, reference in zip(errors, references, strict=True):
         said = []
+        if 'error' in row:
+            problems[reduced_formula(reference.primitive)] = 'its errors could not be measured'
+            continue
         if row['frequency_mae_THz'] > FREQUENCY_TARGET:
             said.append(f'frequencies are off by {row["frequency_mae_THz"]:.2f} THz on average')
         lowest, expected = row['min_frequency_THz'], row['min_frequency_DFT_THz']
@@ -71,7 +74,7 @@ def make_card(
 
     :param learned: the configurations that were learned from.
     :param errors: of :func:`~aiida_mlfc.runner.evaluation.evaluate`, for each reference on what was held back; on what
-        was learned where nothing was.
+        was learned where nothing was; ``material`` and ``error`` where they could not be measured.
     :param n_held_back: configurations of each reference that were held back.
     :param stages: for each, ``recipe`` (a :class:`Recipe`), ``seconds`` and ``steps``, perhaps ``validation``.
     :param left_out: references that were refused, and why.

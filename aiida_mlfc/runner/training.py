@@ -52,6 +52,8 @@ TIMED_STEPS = 12
 #: of the budget, the rest is for evaluation and for a machine that slows down
 SHARE_OF_BUDGET = 0.9
 FEWEST_STEPS = 100
+#: key of the card under which it stands why there is no ensemble although one was asked for
+NO_UNCERTAINTY = 'uncertainty could not be calibrated'
 
 
 def run_train(
@@ -85,8 +87,13 @@ def run_train(
         check_mixture([s.learned for s in splits.values()])
         check_copies([found[key] for key in splits])
         model, stage, start = _train(folder, splits, list(unseen.values()), options)
-        rows = {key: evaluate(model, s.held_back or s.learned) for key, s in splits.items()}
-        rows |= {key: evaluate(model, reference) for key, reference in unseen.items()}
+        left_out = {keys[key]: str(error) for key, error in refused.items()}
+        # From here on there is a potential. What goes wrong with its errors is said, and costs no training.
+        parts = {key: s.held_back or s.learned for key, s in splits.items()} | unseen
+        for key, part in parts.items():
+            rows[key] = measured = _measured(model, part)
+            if 'error' in measured:
+                refused[key] = RuntimeError(f'its errors could not be measured: {measured["error"]}')
         model.metadata = make_card(
             options.name,
             model,
@@ -94,12 +101,12 @@ def run_train(
             [rows[key] for key in splits],
             [0 if s.held_back is None else len(s.held_back.forces) for s in splits.values()],
             [stage],
-            left_out={keys[key]: str(error) for key, error in refused.items()},
+            left_out=left_out,
             unseen=[rows[key] for key in unseen],
             start=start,
             dtype=options.default_dtype,
         )
-        model.metadata |= calibrated_ensemble(model, list(splits.values()), options)
+        model.metadata |= _ensemble(model, list(splits.values()), options)
         path = folder / TRAINED_FILES[model.metadata['architecture']]
         save_potential(model, path)
     except Interrupted:
@@ -120,6 +127,29 @@ def run_train(
             'potential_sha256': digest,
         }
         yield key, (data, lambda path: None), spent
+
+
+def _measured(model: EnergyModel, part: Reference) -> dict[str, Any]:
+    """Errors of a trained potential on configurations; ``material`` and ``error`` where they cannot be measured."""
+    try:
+        row = evaluate(model, part)
+        if wrong := [name for name, value in row.items() if not isinstance(value, str) and not np.isfinite(value)]:
+            raise ValueError(f'got NaN or infinity for {", ".join(wrong)}, wanted numbers')
+        return row
+    except Exception as error:  # noqa: BLE001 (the potential is there, whatever one force set does to its evaluation)
+        said = f'{type(error).__name__}: {error}'
+        print(f'{part.name}: errors could not be measured: {said}', file=sys.stderr, flush=True)
+        return {'material': part.name, 'error': said}
+
+
+def _ensemble(model: EnergyModel, splits: Sequence[Split], options: TrainOptions) -> dict[str, Any]:
+    """What the card says of the uncertainty, or why it says nothing."""
+    try:
+        return calibrated_ensemble(model, splits, options)
+    except Exception as error:  # noqa: BLE001 (a potential without uncertainty is one)
+        said = f'{type(error).__name__}: {error}'
+        print(f'mlfc-run: train: no uncertainty: {said}', file=sys.stderr, flush=True)
+        return {NO_UNCERTAINTY: said}
 
 
 def _train(

@@ -13,9 +13,12 @@ from safetensors.numpy import load_file
 
 from aiida_mlfc.cli.training import force_set_arrays, prepare_job
 from aiida_mlfc.core.checkpoint_files import read_header
+from aiida_mlfc.core.checkpoint_header import sha256_of
+from aiida_mlfc.core.potentials.training import uncertainty
 from aiida_mlfc.core.references.configurations import read_configurations
 from aiida_mlfc.exchange.names import TRAINED_FILE
 from aiida_mlfc.exchange.results import read_result
+from aiida_mlfc.runner import training
 from aiida_mlfc.runner.run import run_job
 
 from ..spring_sets import other_functional, write_springs
@@ -188,6 +191,39 @@ def test_a_bad_set_among_good_ones_is_left_out(springs, tmp_path):
     card = read_header(folder / TRAINED_FILE).card
     assert list(card['references left out']) == ['again']
     assert [entry['name'] for entry in card['training data']] == ['springs']
+
+
+def test_errors_that_cannot_be_measured_cost_no_potential(springs, tmp_path, monkeypatch):
+    """Of one set of two, and the ensemble, whose members are all alike: both after the last step."""
+    folder = tmp_path / 'job'
+    write_springs(tmp_path / 'again')
+    original = training.evaluate
+
+    def evaluated(model, reference):
+        if reference.name == 'again':
+            raise np.linalg.LinAlgError('Eigenvalues did not converge')
+        return original(model, reference)
+
+    monkeypatch.setattr(training, 'evaluate', evaluated)
+    monkeypatch.setattr(training, 'check_copies', lambda references: None)
+    monkeypatch.setattr(
+        uncertainty, 'draw_members', lambda model, *_: np.zeros((3, uncertainty.last_layer(model).in_features))
+    )
+    prepare_job([springs, tmp_path / 'again'], folder, {**OPTIONS, 'steps': 2, 'uncertainty_members': 3})
+    assert run_job(folder) == 4
+    error = read_result(folder, 'r00001')['error']['message']
+    assert error == 'its errors could not be measured: LinAlgError: Eigenvalues did not converge'
+    data = read_result(folder, 'r00000')['data']
+    assert data['potential_sha256'] == sha256_of(folder / TRAINED_FILE)
+    card = read_header(folder / TRAINED_FILE).card
+    good, bad = card['errors on configurations never seen']
+    assert good['relative_frobenius_percent'] == data['relative_frobenius_percent']
+    assert bad == {'material': 'again', 'error': 'LinAlgError: Eigenvalues did not converge'}
+    assert card['known problems']['NaCl'] == 'its errors could not be measured'
+    assert [entry['name'] for entry in card['training data']] == ['springs', 'again']
+    assert 'references left out' not in card
+    assert 'uncertainty' not in card
+    assert 'the spread of the ensemble is 0 THz' in card['uncertainty could not be calibrated']
 
 
 def test_set_with_another_functional_mixed_in_never_reaches_the_job(tmp_path):

@@ -135,11 +135,15 @@ class Spread:
     def calibrated(self) -> float:
         """The scale at which both are equal.
 
-        :raises RuntimeError: if there is none: a spread that does not grow with the scale is none.
+        :raises RuntimeError: if there is none: a spread that does not grow with the scale is none, nor is one of zero,
+            or of any size where there is no error.
         """
         scale = 1.0
         for _ in range(MOST_ROUNDS):
             spread, error = self.at(scale)
+            if not (0 < spread < np.inf and 0 < error < np.inf):
+                # no members that differ, no error to be measured by, or numbers that are none
+                break
             if abs(spread / error - 1) < CALIBRATED:
                 return scale
             # in proportion for small differences, otherwise where they make modes unstable

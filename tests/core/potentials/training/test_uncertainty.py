@@ -1,5 +1,6 @@
 """The last-layer ensemble: linear as it says, calibrated as it says, larger where it should be."""
 
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from aiida_mlfc.core.potentials.training.uncertainty import (
     force_features,
     uncertainty_entry,
 )
+from aiida_mlfc.core.potentials.training.validation import hessian_at_rest
 
 from ...small_systems import small_dx
 from ..mattersim.reference_values import TINY
@@ -98,3 +100,15 @@ def test_cards_without_and_with_wrong_members(calibrated, model):
     other.metadata[UNCERTAINTY] = calibrated[0]
     with pytest.raises(ValueError, match='wanted 3 members of 4'):
         list(members(other))
+
+
+@pytest.mark.parametrize('missing', ['spread', 'error'])
+def test_no_scale_without_a_spread_or_without_an_error(model, reference, missing):
+    """Members that are all alike; and labels that the model itself made."""
+    (cell,) = prepare(reference.part(1), model).cells[:1]
+    n = last_layer(model).in_features
+    differences = np.zeros((3, n)) if missing == 'spread' else np.random.default_rng(0).standard_normal((3, n))
+    if missing == 'error':
+        cell = replace(cell, hessian=hessian_at_rest(model, cell))
+    with pytest.raises(RuntimeError, match='uncertainty: the spread of the ensemble is'):
+        Spread(model, differences, [cell]).calibrated()
