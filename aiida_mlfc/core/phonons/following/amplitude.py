@@ -35,15 +35,20 @@ def line_minimum(energy: Callable[[float], float], longest: float = LONGEST) -> 
 
     :param energy: of an amplitude in Å, eV; a ``ValueError`` says that the crystal is none: it counts as a rise.
     :param longest: Å.
+    :raises ValueError: if there is no energy without displacement. An energy that is not finite elsewhere is a rise.
     """
 
     def tried(amplitude: float) -> float:
         try:
-            return energy(amplitude)
+            found = energy(amplitude)
         except ValueError:
             return float('inf')
+        # NaN is larger than nothing: the way would seem to go down for ever
+        return found if np.isfinite(found) else float('inf')
 
     at_rest = energy(0.0)
+    if not np.isfinite(at_rest):
+        raise ValueError(f'energy without displacement: got {at_rest} eV, wanted a finite number')
     amplitudes, energies = [0.0], [at_rest]
     ladder = [*(FIRST_STEP * 2.0**k for k in range(20) if FIRST_STEP * 2.0**k < longest), longest]
     for amplitude in ladder:

@@ -35,3 +35,13 @@ def test_atoms_on_top_of_each_other_end_the_line():
     assert 0.15 < found.amplitude <= 0.3
     assert found.is_bounded
     assert np.isfinite(found.gain)
+
+
+@pytest.mark.parametrize('nothing', [float('nan'), float('-inf')])
+def test_energies_that_are_no_numbers_end_the_line(nothing):
+    found = line_minimum(lambda x: nothing if x > 0.3 else -x)
+    assert 0.15 < found.amplitude <= 0.3
+    assert found.is_bounded
+    assert np.isfinite(found.gain)
+    with pytest.raises(ValueError, match='energy without displacement'):
+        line_minimum(lambda x: nothing)
