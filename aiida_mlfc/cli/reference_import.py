@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from aiida.orm import Group, Node, QueryBuilder, load_node
+from aiida_phonopy.data import ForceConstantsData, PhonopyData
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -18,6 +20,7 @@ from aiida_mlfc.core.structures.formula import reduced_formula
 from aiida_mlfc.data.references import (
     EXTRA_CONTENT,
     EXTRA_SHA256,
+    GROUP,
     add_to_group,
     candidate_sha256,
     content_sha256,
@@ -55,6 +58,7 @@ def import_references(paths: Sequence[Path]) -> Iterator[Imported]:
     """
     candidates = [candidate for path in paths for candidate in find(path)]
     known = imported_sha256s(EXTRA_SHA256) | imported_sha256s(EXTRA_CONTENT)
+    waiting = not_in_group()
     columns = (
         TextColumn('{task.description:24.24}'),
         BarColumn(),
@@ -68,7 +72,7 @@ def import_references(paths: Sequence[Path]) -> Iterator[Imported]:
         try:
             for candidate in candidates:
                 bar.update(task, description=candidate.name)
-                yield from _import(candidate, known, pending)
+                yield from _import(candidate, known, waiting, pending)
                 if len(pending) >= BATCH:
                     add_to_group(pending)
                     pending.clear()
@@ -78,8 +82,31 @@ def import_references(paths: Sequence[Path]) -> Iterator[Imported]:
                 add_to_group(pending)
 
 
-def _import(candidate: Candidate, known: set[str], pending: list[Any]) -> Iterator[Imported]:
-    """The references of one candidate; an archive may hold several."""
+def not_in_group() -> dict[str, list[Any]]:
+    """Nodes that an import stored, and was killed before it put them into the group; by each of their checksums."""
+    members = QueryBuilder().append(Group, filters={'label': GROUP}, tag='group')
+    there = set(members.append(Node, with_group='group', project='id').all(flat=True))
+    query = QueryBuilder()
+    query.append(
+        (ForceConstantsData, PhonopyData),
+        filters={'extras': {'has_key': EXTRA_CONTENT}},
+        project=['id', f'extras.{EXTRA_SHA256}', f'extras.{EXTRA_CONTENT}'],
+    )
+    found: dict[str, list[Any]] = {}
+    for pk, *checksums in query.all():
+        if pk not in there:
+            for sha256 in filter(None, checksums):
+                found.setdefault(sha256, []).append(load_node(pk))
+    return found
+
+
+def _import(
+    candidate: Candidate, known: set[str], waiting: dict[str, list[Any]], pending: list[Any]
+) -> Iterator[Imported]:
+    """The references of one candidate; an archive may hold several.
+
+    :param waiting: nodes of an import that was killed; those that the candidate leads to become pending.
+    """
     path = str(candidate.path)
     try:
         sha256 = candidate_sha256(candidate)
@@ -87,6 +114,7 @@ def _import(candidate: Candidate, known: set[str], pending: list[Any]) -> Iterat
         yield Imported(candidate.name, 'failed', path, error=f'cannot be read ({error})')
         return
     if sha256 in known and not candidate.error:
+        pending += waiting.pop(sha256, [])
         yield Imported(candidate.name, 'known', path)
         return
     nodes, complete = [], True
@@ -96,6 +124,7 @@ def _import(candidate: Candidate, known: set[str], pending: list[Any]) -> Iterat
             yield Imported(item.name, 'failed', path, error=item.error)
             continue
         if content_sha256(item) in known:
+            pending += waiting.pop(content_sha256(item), [])
             yield Imported(item.name, 'known', path)
             continue
         try:

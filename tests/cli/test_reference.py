@@ -12,7 +12,9 @@ from phonopy import Phonopy
 from phonopy.file_IO import write_FORCE_SETS
 from phonopy.interface.vasp import write_vasp
 
+from aiida_mlfc.cli.reference_import import import_references
 from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
+from aiida_mlfc.data.references import GROUP
 
 PSEUDOS = Path('/usr/share/espresso/pseudo')
 
@@ -89,6 +91,34 @@ def test_second_import_repeats_nothing(home, references):
     assert listed[0]['uuid'][:8] in text
     code = 'from aiida.orm import load_group; print(load_group("mlfc/references").count())'
     assert home.python(code) == '2'
+
+
+@pytest.mark.parametrize('in_archive', [False, True])
+def test_what_a_killed_import_stored_joins_the_group_later(aiida_profile_clean, tmp_path, monkeypatch, in_archive):
+    """Nodes join the group some at a time; after a kill they are there, known, and in nobody's group."""
+    from aiida.orm import Group
+
+    folder = tmp_path / 'both'
+    folder.mkdir()
+    for name, atoms in (('copper', bulk('Cu', 'fcc', a=3.6)), ('gold', bulk('Au', 'fcc', a=4.06))):
+        write_reference(folder / name, atoms)
+    shutil.copytree(folder / 'copper', folder / 'copper_again')
+    source = Path(shutil.make_archive(str(folder), 'zip', folder)) if in_archive else folder
+    with monkeypatch.context() as killed:
+        killed.setattr('aiida_mlfc.cli.reference_import.add_to_group', lambda nodes: None)
+        statuses = [done.status for done in import_references([source])]
+    assert sorted(statuses) == ['imported', 'imported', 'known']
+    members = Group.collection.get_or_create(label=GROUP)[0]
+    assert members.count() == 0
+    again = [done.status for done in import_references([source])]
+    assert set(again) == {'known'}
+    found = [node.label.rpartition('/')[2].removesuffix('_again') for node in members.nodes]
+    assert sorted(found) == ['copper', 'gold']
+    # one that somebody took out of the group stays out when others are imported
+    members.remove_nodes(list(members.nodes))
+    write_reference(tmp_path / 'silver', bulk('Ag', 'fcc', a=4.06))
+    assert [done.status for done in import_references([tmp_path / 'silver'])] == ['imported']
+    assert [node.label for node in members.nodes] == ['silver']
 
 
 def test_compare_says_what_the_potential_does_not_know(home, tmp_path):
