@@ -12,6 +12,11 @@ from ase import Atoms
 from aiida_mlfc.core.structures.cells import isotope_masses
 from aiida_mlfc.core.structures.checks import StructureError
 
+#: what spglib raises where it finds nothing; older ones have no such exception and give None instead
+_NOTHING: tuple[type[Exception], ...] = (spglib.SpglibError,) if hasattr(spglib, 'SpglibError') else ()
+#: the same from within ASE, which looks into that None
+_NOTHING_IN_ASE: tuple[type[Exception], ...] = (*_NOTHING, AttributeError)
+
 
 def _cell(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array(atoms.cell), atoms.get_scaled_positions(), atoms.numbers
@@ -21,7 +26,7 @@ def _or_none(ask: Callable[..., Any], atoms: Atoms, **keywords: Any) -> Any:
     """spglib's answer; None if it finds nothing, which it says by an exception as soon as phonopy is imported."""
     try:
         return ask(_cell(atoms), **keywords)
-    except getattr(spglib, 'SpglibError', ()):
+    except _NOTHING:
         return None
 
 
@@ -45,11 +50,16 @@ def symmetrized(atoms: Atoms, symprec: float) -> Atoms:
     """The same cell with positions and lattice put exactly on the symmetry that holds within ``symprec``.
 
     :param symprec: Å; what a file writes with few digits is within it, a real distortion is not.
+    :raises StructureError: if spglib finds no symmetry, there or on the way: atoms on top of each other?
     """
     from ase.spacegroup.symmetrize import refine_symmetry
 
     exact = atoms.copy()
-    refine_symmetry(exact, symprec=symprec, verbose=False)
+    try:
+        refine_symmetry(exact, symprec=symprec, verbose=False)
+    except _NOTHING_IN_ASE as error:
+        # ASE asks again at 1e-4 Å, where atoms may be too near each other that were not before
+        raise StructureError(f'the symmetry at symprec {symprec} Å cannot be imposed: {error}') from error
     return exact
 
 

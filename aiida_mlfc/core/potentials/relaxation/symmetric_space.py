@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.spacegroup.symmetrize import check_symmetry
 
 from aiida_mlfc.core.structures.checks import StructureError
+from aiida_mlfc.core.structures.symmetry import symmetry_dataset
 
 #: coefficient of e² in the deformation 1 + e + 3/2 e² + ... = (1 - 2e)^(-1/2)
 EULERIAN = 1.5
@@ -72,8 +72,11 @@ def symmetric_space(atoms: Atoms, symprec: float, relax_cell: bool) -> Symmetric
     :param atoms: exactly symmetric, see :func:`aiida_mlfc.core.structures.symmetry.symmetrized`.
     :param symprec: Å.
     :param relax_cell: strains too.
+    :raises StructureError: if it finds none, or none that carry atoms onto atoms.
     """
-    found = check_symmetry(atoms, symprec=symprec)
+    found = symmetry_dataset(atoms, symprec)
+    if found is None:
+        raise StructureError(f'spglib finds no symmetry operations at symprec {symprec} Å: is the structure broken?')
     to_cartesian = np.array(atoms.cell).T
     cartesian = [to_cartesian @ rotation @ np.linalg.inv(to_cartesian) for rotation in found.rotations]
     # A group is its translations times one operation for each rotation, and so is the average over it.

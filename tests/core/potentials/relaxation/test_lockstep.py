@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from aiida_mlfc.core.potentials.relaxation.relax import NotConvergedError, Relaxation, relax, relax_many
-from aiida_mlfc.core.structures.checks import UnknownSpeciesError
+from aiida_mlfc.core.structures.checks import StructureError, UnknownSpeciesError
 
 from .small_models import ForcesOnly, NoMemory, Remembered
 
@@ -34,6 +34,15 @@ def test_failures_stay_alone(model, wurtzite):
     assert isinstance(found[1], Relaxation)
     assert isinstance(found[2], ValueError)
     assert relax_many([], model) == []
+
+
+def test_symmetry_that_is_found_and_cannot_be_imposed_stays_alone(model, wurtzite):
+    """Two atoms on almost one site: spglib sees a space group at 1e-5 Å, and raises where ASE asks again at 1e-4 Å."""
+    nearly = Atoms('Na2', positions=[[0, 0, 0], [0, 0, 5e-5]], cell=[5, 5, 5], pbc=True)
+    found = relax_many([wurtzite, nearly], model)
+    assert isinstance(found[0], Relaxation)
+    assert isinstance(found[1], StructureError)
+    assert 'too close distance' in str(found[1])
 
 
 def test_steps_are_counted_for_each(model, wurtzite):
