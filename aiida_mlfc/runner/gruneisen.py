@@ -37,13 +37,19 @@ def gruneisen_parameters(
     :param progress: called with (done, total) q-points.
     :return: frequencies in THz, imaginary ones negative, and γ, both of shape ``(n_q, 3 n_atoms)``; γ is NaN where the
         frequency is zero (:data:`ZERO_FREQUENCY`), as acoustic ones at Γ are.
-    :raises ValueError: for q-points of another shape, an unknown element or pair of elements, or a broken structure.
+    :raises ValueError: for q-points of another shape, an unknown element or pair of elements, a broken structure, or a
+        potential whose inside cannot be reached (``neighbours_only``).
     """
     qpoints = np.atleast_2d(np.asarray(qpoints, dtype=float))
     if qpoints.ndim != 2 or qpoints.shape[1] != 3 or not np.isfinite(qpoints).all():
         raise ValueError(f'qpoints: got shape {qpoints.shape}, wanted (n_q, 3) finite numbers')
     atoms = as_ase(structure)
     model = load_potential(potential) if isinstance(potential, str) else potential
+    if not model.neighbours_only:
+        raise ValueError(
+            'mode Grüneisen parameters need a potential that the q-space engine reaches; this one does not allow it '
+            '(neighbours_only): take finite differences of dynamical_matrices at two volumes'
+        )
     one_hot_types(atoms.numbers, model.species)
     check_environment(atoms, model.metadata, model.cutoff)
     check_stress_labels(model.metadata, 'a Grüneisen parameter')
