@@ -20,7 +20,7 @@ from aiida_mlfc.exchange.names import RESULTS, RUNNING
 from aiida_mlfc.exchange.results import is_done
 from aiida_mlfc.runner.claims import Claims
 from aiida_mlfc.runner.plan import EXIT_BAD_JOB, EXIT_TERMINATED, EXIT_WORKERS_DIED, STOPPED, Plan, Refused, say
-from aiida_mlfc.runner.slots import Slot, slots
+from aiida_mlfc.runner.slots import VISIBLE, Slot, slots
 from aiida_mlfc.runner.stopping import PATIENCE
 from aiida_mlfc.runner.work import Work
 
@@ -51,10 +51,16 @@ def supervise(plan: Plan, workers: int | str) -> int:
 
 def _one(places: list[Slot]) -> list[Slot]:
     """All cores for one, or the first GPU."""
-    if 'CUDA_VISIBLE_DEVICES' in places[0].environment:
+    if VISIBLE in places[0].environment:
         return places[:1]
     cores = sum(int(place.environment['OMP_NUM_THREADS']) for place in places)
     return [Slot(0, dict.fromkeys(places[0].environment, str(cores)))]
+
+
+def share_of(place: Slot, places: list[Slot]) -> float:
+    """The part of the free memory of its device that one worker of several may count on."""
+    gpu = place.environment.get(VISIBLE)
+    return 1 / sum(other.environment.get(VISIBLE) == gpu for other in places)
 
 
 class Crew:
@@ -76,7 +82,7 @@ class Crew:
         if not self._left():
             return 0
         for place in places:
-            self._start(place, role, len(places))
+            self._start(place, role, share_of(place, places))
         while self.running:
             for process in [p for p in self.running if p.poll() is not None]:
                 place = self.running.pop(process)
@@ -90,7 +96,7 @@ class Crew:
                 if code < 0 and not self._blame(process, code):
                     return EXIT_WORKERS_DIED
                 if code != 0 and self._left():
-                    self._start(place, role, len(places))
+                    self._start(place, role, share_of(place, places))
             time.sleep(POLL)
         for reader in self.readers:
             reader.join()
@@ -106,11 +112,11 @@ class Crew:
                 self._tell_one(f'{key} failed 0.0', f': {error["message"]}')
         return not all(is_done(plan.folder, key, mark) for key, mark in plan.fingerprints.items())
 
-    def _start(self, place: Slot, role: str, n_places: int) -> None:
+    def _start(self, place: Slot, role: str, share: float) -> None:
         # -P: the working directory may be the job folder, and nothing in it is to be imported.
         command = [sys.executable, '-P', '-m', 'aiida_mlfc.runner.run', str(self.plan.folder.resolve())]
         process = subprocess.Popen(
-            [*command, '--role', role, '--share', str(1 / n_places)],
+            [*command, '--role', role, '--share', str(share)],
             env={**os.environ, **place.environment},
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,

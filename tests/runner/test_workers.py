@@ -17,8 +17,10 @@ from aiida_mlfc.exchange.job import JobFileError, check_workers
 from aiida_mlfc.exchange.marks import attempts_by_key
 from aiida_mlfc.exchange.results import read_result
 from aiida_mlfc.runner.claims import Claims
+from aiida_mlfc.runner.plan import read_plan
 from aiida_mlfc.runner.run import run_job
-from aiida_mlfc.runner.slots import n_cores, slots, visible_gpus
+from aiida_mlfc.runner.slots import VISIBLE, n_cores, slots, visible_gpus
+from aiida_mlfc.runner.workers import Crew, share_of
 
 COMMAND = [sys.executable, '-m', 'aiida_mlfc.runner.run']
 
@@ -171,6 +173,37 @@ def test_each_gpu_has_one_worker():
     with pytest.raises(JobFileError, match='a GPU of its own'):
         slots('auto', 'cuda:1', 2, {'CUDA_VISIBLE_DEVICES': '0,1'})
     assert visible_gpus({'CUDA_VISIBLE_DEVICES': '-1'}) == []
+
+
+def test_memory_is_shared_by_those_on_one_device():
+    """Each GPU to itself: all of it; three on two GPUs: halves of the first; on cores: equal parts of one memory."""
+
+    def shares(workers, device, visible='0,1'):
+        places = slots(workers, device, 99, {VISIBLE: visible})
+        return [share_of(place, places) for place in places]
+
+    assert shares('auto', 'cuda', '0,1,2,3') == [1.0] * 4
+    assert shares(3, 'cuda') == [0.5, 1.0, 0.5]
+    assert shares(4, 'cpu') == [0.25] * 4
+
+
+def test_a_worker_is_told_its_share(tmp_path, make_job, silicon, monkeypatch):
+    """What is started, for two workers with a GPU each."""
+    given = []
+
+    class Ended:
+        stderr, pid, returncode = iter(()), 0, 0
+
+        def __init__(self, command, **settings):
+            given.append((settings['env'][VISIBLE], command[command.index('--share') + 1]))
+
+        def poll(self):
+            return 0
+
+    folder = make_job(tmp_path, {'Si': silicon})
+    monkeypatch.setattr('aiida_mlfc.runner.workers.subprocess.Popen', Ended)
+    Crew(read_plan(folder)).work('untried', slots(2, 'cuda', 9, {VISIBLE: '0,1'}))
+    assert given == [('0', '1.0'), ('1', '1.0')]
 
 
 def test_cores_are_shared_out(monkeypatch):
