@@ -40,7 +40,9 @@ def bfgs(
     optimiser = BFGS(FrechetCellFilter(relaxed) if relax_cell else relaxed, logfile=None, maxstep=LONGEST_STEP)
     for _ in optimiser.irun(fmax=fmax, steps=goal.steps):
         watch(relaxed)
-    forces, stress = relaxed.get_forces(), relaxed.get_stress(voigt=False) * EV_PER_CUBIC_ANGSTROM_IN_GPA
+    # What the potential says, not its symmetric part: what breaks the symmetry is an error that has to be seen.
+    forces = relaxed.get_forces(apply_constraint=False)
+    stress = relaxed.get_stress(voigt=False, apply_constraint=False) * EV_PER_CUBIC_ANGSTROM_IN_GPA
     end = Atoms(numbers=relaxed.numbers, positions=relaxed.positions, cell=relaxed.cell, pbc=True)
     state = State(end, float(relaxed.get_potential_energy()), float(np.abs(forces).max()), stress)
     return state, optimiser.nsteps, calculator.n_evaluations

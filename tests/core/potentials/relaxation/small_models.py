@@ -119,6 +119,17 @@ class Remembered(Wrapped):
         return self.model(graph.with_positions(graph.positions * factor))
 
 
+class Tilted(Wrapped):
+    """Breaks every symmetry: the first kind of atom feels a constant force along x, the others balance it."""
+
+    force = 0.01
+
+    def forward(self, graph: AtomGraph) -> Tensor:
+        first = graph.atom_types[:, :1]
+        balanced = first - first.mean()
+        return self.model(graph) - self.force * graph.sum_to_systems(graph.positions[:, 0] * balanced[:, 0])
+
+
 class NotANumber(Wrapped):
     """NaN, with gradients of NaN."""
 

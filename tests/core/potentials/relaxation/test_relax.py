@@ -12,6 +12,7 @@ from aiida_mlfc.core.potentials.validity import OutsideTrainingError
 from aiida_mlfc.core.structures.symmetry import spacegroup
 
 from ...small_systems import SPECIES, EmbeddedAtoms
+from .small_models import Tilted
 
 
 def test_calculator_is_the_model(model, wurtzite):
@@ -95,6 +96,14 @@ def test_not_converged(model, wurtzite):
 def test_senseless_limits(model, wurtzite, values):
     with pytest.raises(ValueError, match='wanted fmax > 0'):
         relax(wurtzite, model, **values)
+
+
+@pytest.mark.parametrize('optimizer', ['newton', 'bfgs'])
+def test_forces_that_break_the_symmetry_are_reported(model, optimizer):
+    """No relaxation within the symmetry removes them: both optimisers give the force of the potential itself."""
+    atoms = bulk('NaCl', 'rocksalt', a=5.64)
+    with pytest.raises(NotConvergedError, match=r'largest force is 5\.00e-03 eV/Å \(wanted 1e-06\)'):
+        relax(atoms, Tilted(model), optimizer=optimizer)
 
 
 def test_what_comes_in_is_left_alone(model, wurtzite):
