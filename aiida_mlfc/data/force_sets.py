@@ -44,7 +44,8 @@ def force_set_input(node: PhonopyData) -> dict[str, Any]:
 
     :raises ValueError: if forces or displacements are missing.
     """
-    phonon = node.get_phonopy_instance(subtract_residual_forces=node.residual_forces is not None)
+    # By elements: where kinds have names of their own, aiida-phonopy would number them 1, 2..., hydrogen and helium.
+    phonon = node.get_phonopy_instance(subtract_residual_forces=node.residual_forces is not None, distinguish=False)
     if phonon.dataset is None or phonon.forces is None:
         raise ValueError('a force set without forces; wanted PhonopyData with displacements and forces')
     forces = np.asarray(phonon.forces)
