@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,31 @@ def recover(client: Any) -> None:
         _end(process)
     # Its PID file would have `verdi process repair` believe that it still runs.
     client._clean_potentially_stale_pid_file()
+    _forget_address(client)
     repair(client)
+
+
+def _forget_address(client: Any) -> None:
+    """Remove what says where a killed broker was: a worker that starts before the next one would wait there."""
+    if not _keeps_broker(client):
+        return
+    from aiida.manage import get_manager
+
+    broker = get_manager().get_broker()
+    if broker is not None and not broker.check_service_reachable():
+        sockets = broker._get_sockets_path()
+        if sockets is not None and sockets.name.startswith('aiida_zeromq_'):
+            shutil.rmtree(sockets, ignore_errors=True)
+        for file in (broker._service_sockets_file, broker._service_pid_file):
+            file.unlink(missing_ok=True)
+
+
+def _keeps_broker(client: Any) -> bool:
+    """Whether the broker is ZeroMQ's and the daemon's own."""
+    profile = client.profile
+    return profile.process_control_backend == 'core.zeromq' and bool(
+        profile.process_control_config.get('supervised_by_daemon', True)
+    )
 
 
 def leftovers(client: Any) -> list[Any]:
@@ -102,11 +127,8 @@ def running_broker(client: Any) -> Any | None:
     import psutil
     from aiida.manage import get_manager
 
-    profile, broker = client.profile, get_manager().get_broker()
-    kept = profile.process_control_backend == 'core.zeromq' and profile.process_control_config.get(
-        'supervised_by_daemon', True
-    )
-    if not kept or broker is None:
+    broker = get_manager().get_broker()
+    if not _keeps_broker(client) or broker is None:
         return None
     pid = broker._get_service_pid()
     try:
@@ -131,6 +153,14 @@ def is_replaced(broker: Any, supervisor_pid: int | None) -> bool:
         )
     except psutil.NoSuchProcess:
         return False
+
+
+def nobody_takes_tasks() -> bool:
+    """Whether tasks wait at the ZeroMQ broker and none is with a worker. One worker takes two hundred at once."""
+    from aiida.manage import get_manager
+
+    tasks = get_manager().get_broker()._storage_path / 'tasks'
+    return any((tasks / 'pending').glob('*.json')) and not any((tasks / 'processing').glob('*.json'))
 
 
 def restart_and_repair(client: Any) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 from aiida.orm import Group
 from plumpy import ProcessState
 
+from aiida_mlfc.cli.daemon import Daemon
 from aiida_mlfc.cli.daemon_recovery import give_task
-from aiida_mlfc.cli.profile import Daemon, has_broker, load_or_create_code
+from aiida_mlfc.cli.profile import has_broker, load_or_create_code
 from aiida_mlfc.cli.progress import watch
 from aiida_mlfc.core.structures.checks import UnknownSpeciesError, check_species
 from aiida_mlfc.core.structures.formula import reduced_formula

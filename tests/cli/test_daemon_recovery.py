@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from aiida_mlfc.cli import profile
-from aiida_mlfc.cli.daemon_recovery import forget_connections, is_replaced, leftovers, recover
+from aiida_mlfc.cli import daemon as daemons
+from aiida_mlfc.cli.daemon_recovery import forget_connections, is_replaced, leftovers, nobody_takes_tasks, recover
 
 SLEEP = 'import time; time.sleep(60)'
 
@@ -72,16 +72,18 @@ def test_a_broker_that_came_later(monkeypatch):
 
 
 def test_the_daemon_is_started_afresh_once_for_each_broker_that_died(aiida_profile, monkeypatch):
-    seen = SimpleNamespace(supervisor=1, broker=2, is_young=False, restarts=0)
+    seen = SimpleNamespace(supervisor=1, broker=2, is_young=False, is_stuck=False, restarts=0)
 
     def restart(client):
         seen.supervisor, seen.broker, seen.is_young = seen.supervisor + 10, seen.broker + 10, False
         seen.restarts += 1
 
-    monkeypatch.setattr(profile, 'restart_and_repair', restart)
-    monkeypatch.setattr(profile, 'running_broker', lambda client: SimpleNamespace(pid=seen.broker))
-    monkeypatch.setattr(profile, 'is_replaced', lambda broker, supervisor: seen.is_young)
-    daemon = profile.Daemon()
+    monkeypatch.setattr(daemons, 'restart_and_repair', restart)
+    monkeypatch.setattr(daemons, 'running_broker', lambda client: SimpleNamespace(pid=seen.broker))
+    monkeypatch.setattr(daemons, 'is_replaced', lambda broker, supervisor: seen.is_young)
+    monkeypatch.setattr(daemons, 'nobody_takes_tasks', lambda: seen.is_stuck)
+    monkeypatch.setattr(daemons, '_TASKS_WAIT', 0.2)
+    daemon = daemons.Daemon()
     daemon.client = SimpleNamespace(get_status=lambda timeout: None, get_daemon_pid=lambda: seen.supervisor)
     daemon.start()
     assert daemon.keep_alive()
@@ -98,11 +100,58 @@ def test_the_daemon_is_started_afresh_once_for_each_broker_that_died(aiida_profi
     assert seen.restarts == 1
     # It died before we looked.
     seen.is_young = True
-    profile.Daemon.start(daemon)
+    daemons.Daemon.start(daemon)
     assert seen.restarts == 1, 'it was the same when it was last looked at'
     daemon._seen = None
     daemon.start()
     assert seen.restarts == 2
+    # Tasks may wait for a moment.
+    seen.is_stuck = True
+    assert daemon.keep_alive()
+    seen.is_stuck = False
+    assert daemon.keep_alive()
+    seen.is_stuck = True
+    time.sleep(0.3)
+    assert daemon.keep_alive()
+    assert seen.restarts == 2
+    time.sleep(0.3)
+    assert daemon.keep_alive()
+    assert seen.restarts == 3
+
+
+def test_the_address_of_a_killed_broker_is_forgotten(aiida_profile, tmp_path, monkeypatch):
+    """A worker that read it would wait there for ever; that of a broker that runs stays."""
+    from aiida.manage import get_manager
+
+    sockets = tmp_path / 'aiida_zeromq_xyz'
+    alive = SimpleNamespace(answer=True)
+    broker = SimpleNamespace(
+        check_service_reachable=lambda: alive.answer, _get_sockets_path=lambda: sockets,
+        _service_sockets_file=tmp_path / 'broker.sockets', _service_pid_file=tmp_path / 'broker.pid',
+        _storage_path=tmp_path,
+    )  # fmt: skip
+    monkeypatch.setattr(type(get_manager()), 'get_broker', lambda self: broker)
+    monkeypatch.setattr('aiida_mlfc.cli.daemon_recovery.repair', lambda client: None)
+    sockets.mkdir()
+    for name in ('broker.sockets', 'broker.pid', 'tasks/pending/1.json', 'tasks/processing/2.json'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    profile = SimpleNamespace(name='mine', process_control_backend='core.zeromq', process_control_config={})
+    client = SimpleNamespace(
+        profile=profile, circus_socket_file='/nowhere', _clean_potentially_stale_pid_file=lambda: None
+    )
+    recover(client)
+    assert (tmp_path / 'broker.sockets').exists()
+    alive.answer = False
+    profile.process_control_config['supervised_by_daemon'] = False
+    recover(client)
+    assert (tmp_path / 'broker.sockets').exists()
+    profile.process_control_config.clear()
+    recover(client)
+    assert not any((tmp_path / name).exists() for name in ('broker.sockets', 'broker.pid', 'aiida_zeromq_xyz'))
+    assert not nobody_takes_tasks()
+    (tmp_path / 'tasks/processing/2.json').unlink()
+    assert nobody_takes_tasks()
 
 
 def test_a_late_answer_is_no_death(aiida_profile):
@@ -115,7 +164,7 @@ def test_a_late_answer_is_no_death(aiida_profile):
         if kinds:
             raise kinds.pop(0)
 
-    daemon = profile.Daemon()
+    daemon = daemons.Daemon()
 
     def answers(*kinds):
         left = list(kinds)
