@@ -15,6 +15,7 @@ from aiida_mlfc.data.phonons import OUTPUTS
 from aiida_mlfc.data.potential import PotentialData
 from aiida_mlfc.workchains.adopting import AdoptsChildren
 from aiida_mlfc.workchains.endings import because, define_endings, ending_with
+from aiida_mlfc.workchains.job_options import set_job_options
 from aiida_mlfc.workchains.protocol import protocol_inputs
 from aiida_mlfc.workchains.restart import NAMESPACE, ForceConstantsWorkChain, PhononsWorkChain, RelaxWorkChain
 from aiida_mlfc.workchains.second_look import SecondLook
@@ -44,8 +45,6 @@ def fill_builder(
 
     inputs = protocol_inputs('phonon', protocol, overrides)
     code = load_code(code) if isinstance(code, str) else code
-    options = dict(options or {})
-    workers = options.pop('workers', None)
     builder.potential = potential
     if nac_params:
         builder.nac_params = nac_params
@@ -56,10 +55,7 @@ def fill_builder(
         step = getattr(builder, name)[NAMESPACE]
         step.code = code
         step.parameters = Dict(inputs[name]['parameters'])
-        if workers is not None:
-            step.workers = workers
-        if options:
-            step.metadata.options = options
+        set_job_options([step], options)
 
 
 class PhononWorkChain(SecondLook, AdoptsChildren, WorkChain, ManyCrystals):
