@@ -136,6 +136,9 @@ def main() -> None:
     )
     save_dx(model, arguments.output / f'{arguments.name}.safetensors')
     for row in model.metadata['errors on configurations never seen']:
+        if 'error' in row:
+            print(f'{row["material"]:22} {row["error"]}')
+            continue
         print(
             '{material:22} {relative_frobenius_percent:5.2f} %  {frequency_mae_THz:.3f} THz  worst '
             '{frequency_max_error_THz:.2f}  min {min_frequency_THz:.2f} (DFT {min_frequency_DFT_THz:.2f})  '

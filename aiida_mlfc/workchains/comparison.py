@@ -9,6 +9,7 @@ from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ProcessBuilder, WorkChain, append_, while_
 from aiida.orm import Dict, List, SinglefileData, Str, load_code
 from aiida_phonopy.data import ForceConstantsData
+from ase.data import atomic_numbers
 
 from aiida_mlfc.calculations.base import validate_keys
 from aiida_mlfc.calculations.comparison import compare_force_constants, names_of, reference_structure, summarise
@@ -142,7 +143,8 @@ class ComparisonWorkChain(AdoptsChildren, WorkChain):
         self.ctx.failures = {}
         for key, node in references.items():
             try:
-                check_species(node.numbers, self.inputs.potential.species)
+                # its numbers are those of kinds, which may have names of their own
+                check_species([atomic_numbers[symbol] for symbol in node.symbols], self.inputs.potential.species)
             except UnknownSpeciesError as error:
                 self.ctx.failures[key] = str(error)
                 continue
