@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from aiida.common.links import LinkType
 from aiida.engine import ExitCode
 from aiida.orm import Dict
 from aiida.parsers import Parser
@@ -40,13 +42,18 @@ class MlfcParser(Parser):
 
     CACHE_VERSION = 2
 
+    @cached_property
+    def given(self) -> dict[str, Any]:
+        """The inputs by name and, in namespaces, by key; read once: ``node.inputs`` reads every link at each look."""
+        return self.node.base.links.get_incoming(link_type=LinkType.INPUT_CALC).nested()
+
     def parse(self, **kwargs: Any) -> ExitCode | None:
         """Attach what is good, report what is not."""
         codes = self.exit_codes
         if refused := self._refused():
             return codes.ERROR_JOB_REFUSED.format(reason=printable(refused, _LONGEST_REASON))
         temporary = kwargs.get('retrieved_temporary_folder')
-        keys = list(self.node.inputs[self.node.process_class.CRYSTALS])
+        keys = list(self.given[self.node.process_class.CRYSTALS])
         if temporary is None or not (Path(temporary) / RESULTS).is_dir():
             return self._interrupted(codes.ERROR_OUTPUT_RESULTS_MISSING, 0, len(keys))
         folder = Path(temporary)
@@ -144,7 +151,7 @@ class MlfcParser(Parser):
         with self.retrieved.base.repository.open(SUMMARY_FILE, 'rb') as handle:
             summary = handle.read(LARGEST_JSON)
         used = bounded_json.loads(summary).get('potential_sha256')
-        wanted = self.node.inputs.potential.sha256
+        wanted = self.given['potential'].sha256
         return None if used == wanted else {'got': printable(used, 100), 'wanted': wanted}
 
     def attach(self, key: str, folder: Path, data: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ class DisplaceParser(MlfcParser):
         found = read_arrays(folder / ARRAYS_FILE).get('structures', {})
         if set(found) != set(data['via']):
             raise ValueError(f'{key}: got structures {sorted(found)}, wanted {sorted(data["via"])}')
-        given = self.node.inputs.structures[key]
+        given = self.given['structures'][key]
         composition = np.bincount(given.get_ase().numbers)
         nodes = {}
         for name, arrays in found.items():

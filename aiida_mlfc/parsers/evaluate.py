@@ -16,7 +16,7 @@ class EvaluateParser(MlfcParser):
 
     def attach(self, key: str, folder: Path, data: dict[str, Any]) -> None:
         """The arrays of one crystal."""
-        given = self.node.inputs.structures[key]
+        given = self.given['structures'][key]
         node = evaluation_node(read_arrays(folder / ARRAYS_FILE), len(given.sites))
         node.label = given.label
         self.out(f'output_evaluations.{key}', node)

@@ -22,7 +22,7 @@ class ForceConstantsParser(MlfcParser):
         array = read_array(folder / FORCE_CONSTANTS_FILE, 'force_constants')
         # The job puts the cell exactly on its symmetry; these are the positions the array belongs to.
         unitcell = StructureData(ase=structure_from_arrays(read_arrays(folder / ARRAYS_FILE)['structure']))
-        nac = self.node.inputs.nac_params.get(key) if 'nac_params' in self.node.inputs else None
+        nac = self.given.get('nac_params', {}).get(key)
         node = force_constants_node(unitcell, array, data, nac)
-        node.label = self.node.inputs.structures[key].label
+        node.label = self.given['structures'][key].label
         self.out(f'output_force_constants.{key}', node)

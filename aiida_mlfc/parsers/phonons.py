@@ -18,7 +18,7 @@ class PhononsParser(MlfcParser):
 
     def attach(self, key: str, folder: Path, data: dict[str, Any]) -> None:
         """One node each."""
-        source = self.node.inputs.force_constants[key]
+        source = self.given['force_constants'][key]
         primitive = (np.asarray(source.cell).T @ np.asarray(source.primitive_matrix, dtype=float)).T
         for name, node in phonon_nodes(read_arrays(folder / ARRAYS_FILE), data, primitive).items():
             node.label = source.label

@@ -28,7 +28,7 @@ class RelaxParser(MlfcParser):
 
     def _structure(self, key: str, folder: Path) -> StructureData:
         atoms = structure_from_arrays(read_arrays(folder / ARRAYS_FILE)['structure'])
-        given = self.node.inputs.structures[key]
+        given = self.given['structures'][key]
         if not np.array_equal(atoms.numbers, given.get_ase().numbers):
             raise ValueError(f'{key}: the relaxed structure holds other atoms than the input')
         node = StructureData(ase=atoms)
