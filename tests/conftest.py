@@ -1,5 +1,6 @@
 """Fixtures for the whole house: AiiDA's own (a throw-away profile), and the smallest potential that is a real one."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import Any
 import pytest
 from ase import Atoms
 from ase.build import bulk
+
+# Jobs of a test run beside it: threads that spin while they wait take each other's cores. Before torch is imported.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 pytest_plugins = ['aiida.tools.pytest_fixtures']
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 
 import numpy as np
 from ase import Atoms
@@ -12,7 +13,7 @@ from aiida_mlfc.core.potentials.derivatives.commensurate_rows import commensurat
 from aiida_mlfc.core.potentials.derivatives.qspace import BlochForceConstants, star_force_constants
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph, one_hot_types
 from aiida_mlfc.core.potentials.interface import EnergyModel
-from aiida_mlfc.core.potentials.registry import load_potential
+from aiida_mlfc.core.potentials.registry import as_potential
 from aiida_mlfc.core.potentials.validity import check_environment
 from aiida_mlfc.core.structures.cells import as_ase, to_phonopy
 from aiida_mlfc.core.structures.little_group import find_stars
@@ -23,7 +24,7 @@ from aiida_mlfc.runner.bloch_phases import hermitian_part, with_phonopy_phases
 def dynamical_matrices(
     structure: Atoms | PhonopyAtoms,
     qpoints: np.ndarray,
-    potential: EnergyModel | str,
+    potential: EnergyModel | str | PathLike[str],
     max_memory: float | None = None,
     progress: Callable[[int, int], None] | None = None,
     symprec: float | None = 1e-5,
@@ -40,7 +41,7 @@ def dynamical_matrices(
         it hold, otherwise phonopy's.
     :param qpoints: reduced coordinates in the reciprocal lattice of ``structure``, shape ``(n_q, 3)``, or ``(3,)`` for
         one.
-    :param potential: a loaded model, or what :func:`load_potential` takes.
+    :param potential: a loaded model, or what :func:`~aiida_mlfc.core.potentials.registry.load_potential` takes.
     :param max_memory: bytes that a batch may take.
     :param progress: called with (done, total) products.
     :param symprec: Å; the symmetry that is used is the one found within it. None uses none.
@@ -55,7 +56,7 @@ def dynamical_matrices(
     if qpoints.ndim != 2 or qpoints.shape[1] != 3 or not np.isfinite(qpoints).all():
         raise ValueError(f'qpoints: got shape {qpoints.shape}, wanted (n_q, 3) finite numbers')
     atoms = as_ase(structure)
-    model = load_potential(potential) if isinstance(potential, str) else potential
+    model = as_potential(potential)
     one_hot_types(atoms.numbers, model.species)
     check_environment(atoms, model.metadata, model.cutoff)
     operations = identity(len(atoms)) if symprec is None else operations_of(atoms, symprec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import Any
 
 from ase import Atoms
@@ -14,7 +15,7 @@ from aiida_mlfc.core.phonons.following.growing import Relaxed, grown, rooted
 from aiida_mlfc.core.phonons.following.modes import THRESHOLD, ImaginaryMode
 from aiida_mlfc.core.phonons.following.tree import Budget, TreeNode, confirmed, examined, outcome
 from aiida_mlfc.core.potentials.interface import EnergyModel
-from aiida_mlfc.core.potentials.registry import load_potential
+from aiida_mlfc.core.potentials.registry import as_potential
 from aiida_mlfc.core.potentials.relaxation.relax import relax, relax_many
 from aiida_mlfc.core.structures.cells import as_ase
 from aiida_mlfc.core.structures.symmetry import primitive_cell, symmetrized
@@ -44,7 +45,7 @@ class Followed:
 
 def follow_modes(
     structure: Atoms | PhonopyAtoms,
-    potential: EnergyModel | str,
+    potential: EnergyModel | str | PathLike[str],
     generations: int = 3,
     children: int = 4,
     max_atoms: int = 80,
@@ -66,7 +67,7 @@ def follow_modes(
     crystals found before, and is followed in turn if it has imaginary modes itself.
 
     :param structure: the crystal; it is reduced to its primitive cell and relaxed first.
-    :param potential: a loaded model, or what :func:`load_potential` takes.
+    :param potential: a loaded model, or what :func:`~aiida_mlfc.core.potentials.registry.load_potential` takes.
     :param generations: steps from the root at most.
     :param children: crystals of a generation that are followed, those of lowest energy.
     :param max_atoms: in a displaced supercell.
@@ -85,7 +86,7 @@ def follow_modes(
     """
     say = progress or (lambda text: None)
     budget = Budget(generations, children, max_atoms)
-    model = load_potential(potential) if isinstance(potential, str) else potential
+    model = as_potential(potential)
     start = primitive_cell(symmetrized(as_ase(structure), GIVEN_SYMPREC), GIVEN_SYMPREC)
     relaxation = relax(start, model, relax_cell, fmax, smax, steps)
     family = rooted(relaxation.atoms, relaxation.energy)

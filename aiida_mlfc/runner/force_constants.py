@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from aiida_mlfc.core.potentials.derivatives.memory import peak_memory, reset_pea
 from aiida_mlfc.core.potentials.derivatives.rows import directional_responses
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph, one_hot_types
 from aiida_mlfc.core.potentials.interface import EnergyModel
-from aiida_mlfc.core.potentials.registry import load_potential
+from aiida_mlfc.core.potentials.registry import as_potential
 from aiida_mlfc.core.potentials.validity import check_displacement, check_environment
 from aiida_mlfc.core.structures.cells import as_ase
 from aiida_mlfc.core.structures.checks import check_cell
@@ -35,7 +36,7 @@ Progress = Callable[[int, int], None]
 def compute_force_constants(
     structure: Atoms | PhonopyAtoms,
     supercell_matrix: Sequence[int] | np.ndarray | Literal['auto'],
-    potential: EnergyModel | str,
+    potential: EnergyModel | str | PathLike[str],
     method: Method = 'autograd',
     distance: float = DEFAULT_DISTANCE,
     primitive_matrix: np.ndarray | str = 'auto',
@@ -52,7 +53,7 @@ def compute_force_constants(
     :param structure: the unit cell, relaxed with the same potential.
     :param supercell_matrix: shape ``(3, 3)`` or three diagonal integers; ``auto`` takes the smallest diagonal one whose
         truncation error is below ``tolerance``, see :func:`~aiida_mlfc.runner.auto_supercell.find_supercell`.
-    :param potential: a loaded model, or what :func:`load_potential` takes.
+    :param potential: a loaded model, or what :func:`~aiida_mlfc.core.potentials.registry.load_potential` takes.
     :param method: ``autograd`` (exact second derivatives), ``finite_difference`` (central differences of forces), or
         ``gauss_newton``, a labelled baseline that is not the Hessian, see
         :mod:`aiida_mlfc.core.potentials.derivatives.gauss_newton`.
@@ -71,7 +72,7 @@ def compute_force_constants(
     """
     atoms = as_ase(structure)
     check_cell(atoms)
-    model = load_potential(potential) if isinstance(potential, str) else potential
+    model = as_potential(potential)
     if method not in METHODS:
         raise ValueError(f'method: got {method!r}, wanted one of {", ".join(METHODS)}')
     if engine not in ('auto', 'rows', 'qspace'):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 
 import numpy as np
 from ase import Atoms
@@ -11,7 +12,7 @@ from phonopy.structure.atoms import PhonopyAtoms
 from aiida_mlfc.core.potentials.derivatives.mode_derivatives import mode_derivatives
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph, one_hot_types
 from aiida_mlfc.core.potentials.interface import EnergyModel
-from aiida_mlfc.core.potentials.registry import load_potential
+from aiida_mlfc.core.potentials.registry import as_potential
 from aiida_mlfc.core.potentials.validity import check_environment, check_stress_labels
 from aiida_mlfc.core.structures.cells import as_ase, to_phonopy
 from aiida_mlfc.core.units import FREQUENCY_FACTOR_THZ
@@ -23,7 +24,7 @@ ZERO_FREQUENCY = 1e-3
 def gruneisen_parameters(
     structure: Atoms | PhonopyAtoms,
     qpoints: np.ndarray,
-    potential: EnergyModel | str,
+    potential: EnergyModel | str | PathLike[str],
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies and mode Grüneisen parameters γ = -d ln ω / d ln V at any q-points.
@@ -33,7 +34,8 @@ def gruneisen_parameters(
 
     :param structure: the cell, taken as it is; give the primitive cell for primitive phonons.
     :param qpoints: reduced coordinates in the reciprocal lattice of ``structure``, shape ``(n_q, 3)`` or ``(3,)``.
-    :param potential: a loaded model, or what :func:`load_potential` takes; one that knows stress.
+    :param potential: one that knows stress: a loaded model, or what
+        :func:`~aiida_mlfc.core.potentials.registry.load_potential` takes.
     :param progress: called with (done, total) q-points.
     :return: frequencies in THz, imaginary ones negative, and γ, both of shape ``(n_q, 3 n_atoms)``; γ is NaN where the
         frequency is zero (:data:`ZERO_FREQUENCY`), as acoustic ones at Γ are.
@@ -44,7 +46,7 @@ def gruneisen_parameters(
     if qpoints.ndim != 2 or qpoints.shape[1] != 3 or not np.isfinite(qpoints).all():
         raise ValueError(f'qpoints: got shape {qpoints.shape}, wanted (n_q, 3) finite numbers')
     atoms = as_ase(structure)
-    model = load_potential(potential) if isinstance(potential, str) else potential
+    model = as_potential(potential)
     if not model.neighbours_only:
         raise ValueError(
             'mode Grüneisen parameters need a potential that the q-space engine reaches; this one does not allow it '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -32,3 +33,10 @@ def load_potential(name_or_path: str | Path, dtype: str | torch.dtype = 'float64
     path = resolve(name_or_path)
     # A file of no known architecture goes to dx, whose loader says what it wanted.
     return LOADERS.get(read_header(path).architecture, load_dx)(path, real, device)
+
+
+def as_potential(potential: EnergyModel | str | PathLike[str]) -> EnergyModel:
+    """A potential as it is; that of a name or a file loaded, in float64 on the CPU, see :func:`load_potential`."""
+    if isinstance(potential, str):
+        return load_potential(potential)
+    return load_potential(Path(potential)) if isinstance(potential, PathLike) else potential

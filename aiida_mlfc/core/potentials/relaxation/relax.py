@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from ase import Atoms
 
 from aiida_mlfc.core.potentials.interface import EnergyModel
+from aiida_mlfc.core.potentials.registry import as_potential
 from aiida_mlfc.core.potentials.relaxation.ase_calculator import PotentialCalculator as PotentialCalculator
 from aiida_mlfc.core.potentials.relaxation.first_order import bfgs
 from aiida_mlfc.core.potentials.relaxation.goal import Goal, NotConvergedError
@@ -75,7 +77,7 @@ class Relaxation:
 
 def relax(
     structure: Atoms,
-    potential: EnergyModel,
+    potential: EnergyModel | str | PathLike[str],
     relax_cell: bool = False,
     fmax: float = DEFAULT_FMAX,
     smax: float = DEFAULT_SMAX,
@@ -86,6 +88,7 @@ def relax(
     """Relax positions, or cell and positions, under the symmetry of the start.
 
     :param structure: the crystal; its symmetry is found at ``symprec`` and kept.
+    :param potential: a loaded model, or what :func:`~aiida_mlfc.core.potentials.registry.load_potential` takes.
     :param relax_cell: also relax the cell; needs a potential trained on stress.
     :param fmax: largest force component, eV/Å.
     :param smax: largest stress component, GPa; used when the cell is relaxed.
@@ -104,7 +107,7 @@ def relax(
 
 def relax_many(
     structures: Sequence[Atoms],
-    potential: EnergyModel,
+    potential: EnergyModel | str | PathLike[str],
     relax_cell: bool = False,
     fmax: float = DEFAULT_FMAX,
     smax: float = DEFAULT_SMAX,
@@ -124,6 +127,7 @@ def relax_many(
         raise ValueError(f'wanted fmax > 0, smax > 0, steps >= 0, got {fmax}, {smax}, {steps}')
     if optimizer not in ('newton', 'bfgs'):
         raise ValueError(f"optimizer: got {optimizer!r}, wanted 'newton' or 'bfgs'")
+    potential = as_potential(potential)
     goal = Goal(fmax, smax if relax_cell else None, steps)
     jobs: list[_Job | Exception] = []
     for structure in structures:

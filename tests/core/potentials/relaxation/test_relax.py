@@ -5,8 +5,10 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
+from aiida_mlfc.core.checkpoint_files import resolve
 from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
+from aiida_mlfc.core.potentials.registry import load_potential
 from aiida_mlfc.core.potentials.relaxation.relax import NotConvergedError, PotentialCalculator, relax
 from aiida_mlfc.core.potentials.validity import OutsideTrainingError
 from aiida_mlfc.core.structures.symmetry import spacegroup
@@ -120,3 +122,11 @@ def test_displacement_is_relative_to_the_other_atoms(model):
     wrapped = Atoms(shifted.numbers, positions=shifted.positions, cell=shifted.cell, pbc=True)
     wrapped.wrap()
     assert relax(wrapped, model).max_displacement == pytest.approx(0, abs=1e-9)
+
+
+def test_a_potential_by_its_name_or_file():
+    """As everywhere else in the package."""
+    silicon = bulk('Si', 'diamond', a=5.43)
+    by_model = relax(silicon, load_potential('dx-si'))
+    for potential in ('dx-si', resolve('dx-si'), str(resolve('dx-si'))):
+        assert relax(silicon, potential).energy == by_model.energy
