@@ -19,6 +19,11 @@ import click
 @click.option('--relax/--no-relax', default=True, show_default=True, help='Relax positions first.')
 @click.option('--relax-cell', is_flag=True, help='Relax the cell too; needs a potential trained on stress.')
 @click.option('--nac/--no-nac', default=True, show_default=True, help='Use Born charges in NAME.BORN beside NAME.cif.')
+@click.option(
+    '--look-again',
+    is_flag=True,
+    help='Recompute crystals whose imaginary modes lie within their errors: relaxed further, in larger supercells.',
+)
 @click.option('--code', 'code_label', default=None, help='Code label; by default mlfc-run on this machine.')
 @click.option(
     '--options',
@@ -76,6 +81,7 @@ def command(ctx: click.Context, **arguments: Any) -> None:
             arguments['relax'],
             arguments['nac'],
             arguments['group'],
+            arguments['look_again'],
         )
     except (CheckpointError, ValueError) as error:
         raise click.ClickException(str(error)) from error

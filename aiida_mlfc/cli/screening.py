@@ -67,6 +67,7 @@ class Screening:
     :param nac: use Born charges where a file holds them.
     :param group: label of the AiiDA group that collects the screens, made if it is not there; by default one for these
         settings.
+    :param look_again: recompute crystals whose imaginary modes lie within their errors.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Screening:
         relax: bool,
         nac: bool,
         group: str | None = None,
+        look_again: bool = False,
     ) -> None:
         from aiida_mlfc.workchains.protocol import protocol_inputs
 
@@ -95,7 +97,9 @@ class Screening:
         self.sha256s: dict[int, str] = {}
         for k, crystal in enumerate(self.crystals):
             self._take(k, crystal)
-        self.settings = settings_sha256(self.potential.sha256, inputs, {'nac': nac})
+        self.look_again = look_again
+        others = {'nac': nac, **({'look_again': True} if look_again else {})}
+        self.settings = settings_sha256(self.potential.sha256, inputs, others)
         self.nodes = structure_nodes([(c.name, c.atoms, str(c.path.resolve())) for k, c in self._good()])
         self.group = group or f'mlfc/screen/{self.potential.name}/{self.settings[:8]}'
         self.n_reused = 0
@@ -229,7 +233,7 @@ class Screening:
         builder.shard_size, builder.job_minutes, builder.max_concurrent = launch.shard_size, launch.job_minutes, shards
         if (pace := measured_pace(self.settings)) is not None:
             builder.seconds_per_cost = pace
-        builder.settings = self.settings
+        builder.settings, builder.look_again = self.settings, self.look_again
         builder.metadata.label = f'{len(pending)} crystals, {self.potential.name}'
         process = run_get_node(builder)[1] if run_here else submit(builder)
         self._collect([process])

@@ -116,10 +116,10 @@ def _linked(
 
 def _job_rows(pks: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Process and ``output_parameters`` of each of its jobs: called by a work chain of a work chain of a screen, one
-    level less for a single ``mlfc.phonon``; in the order in which the jobs were made."""
+    level less for a single ``mlfc.phonon``, one more for a second look; in the order in which the jobs were made."""
     rows = []
     for some in chunks(pks):
-        for levels in (1, 2):
+        for levels in (1, 2, 3):
             query = QueryBuilder()
             query.append(WorkChainNode, filters={'id': {'in': some}}, tag='process', project='id')
             above = 'process'

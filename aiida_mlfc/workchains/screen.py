@@ -66,7 +66,8 @@ class ScreenWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
             default=DEFAULT_CONCURRENT,
             help='Shards that run at the same time.',
         )
-        spec.expose_outputs(PhononWorkChain)
+        # what was doubted stands at the shard that looked again
+        spec.expose_outputs(PhononWorkChain, exclude=('output_doubts',))
         spec.outline(cls.setup, while_(cls.has_shards)(cls.run_shards, cls.inspect_shards), cls.results)
         spec.exit_code(411, 'ERROR_SOME_CRYSTALS_FAILED', message='No phonons for {n_missing} of {n_all} crystals.')
 

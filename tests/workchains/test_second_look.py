@@ -5,8 +5,11 @@ from aiida.engine import run_get_node
 from aiida.orm import WorkChainNode
 
 from aiida_mlfc.calculations.doubtful import NOISE_MARGIN, doubt
+from aiida_mlfc.data.facts import facts_of
+from aiida_mlfc.data.outcomes import ScreenOutcome, rows_of
 from aiida_mlfc.runner.force_constants import compute_force_constants
 from aiida_mlfc.workchains.phonon import PhononWorkChain
+from aiida_mlfc.workchains.screen import ScreenWorkChain
 from aiida_mlfc.workchains.second_look import larger_supercell, tighter_relaxation
 
 
@@ -79,3 +82,29 @@ def test_a_doubtful_crystal_is_looked_at_again(
     first = [child for child in node.called if child.process_label == 'PhononsWorkChain']
     assert set(first[0].outputs.stability) == {'Si', 'NaCl'}
     assert 'output_doubts' not in second.outputs
+    # and what it took counts
+    seconds = {
+        key: [step['seconds'] for step in steps] for key, steps in facts_of([node.pk])[node.pk].parameters.items()
+    }
+    assert {key: len(found) for key, found in seconds.items()} == {'Si': 4, 'NaCl': 2}
+    assert ScreenOutcome(node).row('Si')['seconds'] == pytest.approx(sum(seconds['Si']))
+
+
+def test_a_screen_looks_again(mlfc_code, potential_node, make_structure, silicon, rocksalt):
+    overrides = {
+        'force_constants': {'parameters': {'supercell_matrix': [1, 1, 1], 'max_atoms': 20, 'tolerance': 1e-3}},
+        'phonons': {'parameters': {'mesh_length': 12.0, 'points_per_segment': 3}},
+    }
+    structures = {'Si': make_structure(silicon), 'NaCl': make_structure(rocksalt)}
+    builder = ScreenWorkChain.get_builder_from_protocol(
+        mlfc_code, structures, potential_node, 'fast', overrides, relax=False
+    )
+    builder.look_again, builder.shard_size = True, 1
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    assert set(outputs['stability']) == {'Si', 'NaCl'}
+    found = facts_of([node.pk])[node.pk].parameters
+    assert {key: len(steps) for key, steps in found.items()} == {'Si': 4, 'NaCl': 2}
+    rows = {key: row for row, _, key in rows_of(ScreenOutcome.of([node]))}
+    assert rows['NaCl']['supercell_matrix'] == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert rows['Si']['supercell_matrix'] != rows['NaCl']['supercell_matrix']
