@@ -113,9 +113,14 @@ def build(n_results: int) -> None:
     from aiida.orm import QueryBuilder, WorkChainNode
     from screen_copies import Subgraph
 
+    from aiida_mlfc.data.kept_rows import EXTRA_ROWS
+
     (screen,) = QueryBuilder().append(
         WorkChainNode, filters={'process_type': 'aiida.workflows:mlfc.screen'}
     ).all(flat=True)  # fmt: skip
+    # its row is not that of the copies
+    if EXTRA_ROWS in screen.base.extras:
+        screen.base.extras.delete(EXTRA_ROWS)
     graph = Subgraph(screen)
     for start in range(1, n_results, CRYSTALS_IN_A_SCREEN):
         graph.copy([f'copy_{k}' for k in range(start, min(start + CRYSTALS_IN_A_SCREEN, n_results))])
