@@ -57,7 +57,7 @@ class Daemon:
         """:meth:`is_alive`, after a daemon that was killed is started again; one that was stopped stays stopped."""
         with one_at_a_time():
             if self.is_alive():
-                self._replace_broker()
+                self._restart_if_deaf()
                 return True
             if not was_killed(self.client):
                 return False
@@ -72,7 +72,7 @@ class Daemon:
         """
         with one_at_a_time():
             if self.is_alive():
-                self._replace_broker()
+                self._restart_if_deaf()
             else:
                 self._start()
 
@@ -99,7 +99,7 @@ class Daemon:
             return True
         return False
 
-    def _replace_broker(self) -> None:
+    def _restart_if_deaf(self) -> None:
         """Start the daemon afresh if its broker died and came back, or if its workers do not hear it."""
         from aiida.common.exceptions import ConfigurationError
         from aiida.engine.daemon.client import DaemonException

@@ -72,7 +72,8 @@ def unstable_rows(rows: list[Any], threshold: float) -> tuple[list[Any], list[An
 def command() -> None:
     """Questions to the results of all screens in the profile.
 
-    They start from the screens and follow links, so that ten thousand results take a second. The same from Python:
+    They start from the screens, and keep the rows of those that ended: the second table of ten thousand rows takes less
+    than a second to find. The same from Python:
 
     \b
     from aiida_mlfc.data.outcomes import ScreenOutcome, rows_of

@@ -69,7 +69,7 @@ def test_less_memory_is_tried_before_giving_up(tmp_path, make_job, silicon, rock
     assert run_job(folder) == 0
     qualities = [read_result(job, 'Si')['data']['quality'] for job in (plain, folder)]
     assert qualities[1]['engine'] == 'qspace'
-    from .test_run import force_constants
+    from .results_on_disk import force_constants
 
     np.testing.assert_allclose(force_constants(folder, 'Si'), force_constants(plain, 'Si'), atol=1e-12)
 
