@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from aiida.orm import QueryBuilder, StructureData
-from ase import Atoms
 
-from aiida_mlfc.core.structures.checks import StructureError
-from aiida_mlfc.core.structures.formula import reduced_formula
-from aiida_mlfc.core.structures.symmetry import spacegroup
 from aiida_mlfc.data.bulk import store_many
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 #: extras of an input structure: content hash, the file it was read from, and what tables say about it
 EXTRA_SHA256, EXTRA_SOURCE, EXTRA_SUMMARY = 'mlfc_sha256', 'mlfc_source', 'mlfc_summary'
@@ -36,6 +35,8 @@ def content_sha256(atoms: Atoms, name: str) -> str:
 
 def crystal_key(atoms: Atoms, sha256: str) -> str:
     """Key of a crystal in namespaces and job folders: its formula for people, its hash for uniqueness."""
+    from aiida_mlfc.core.structures.formula import reduced_formula
+
     letters = re.sub(r'[^A-Za-z0-9]', '', reduced_formula(atoms))
     return f'{letters[:40]}_{sha256[:12]}'
 
@@ -75,6 +76,11 @@ def crystal_summary(node: StructureData, atoms: Atoms | None = None) -> dict[str
     :param atoms: the same structure, where it is at hand.
     :return: ``spacegroup`` is None where spglib finds none.
     """
+    # Here and not above: they bring phonopy and (with vesin) torch along, which take longer than a table of thousands.
+    from aiida_mlfc.core.structures.checks import StructureError
+    from aiida_mlfc.core.structures.formula import reduced_formula
+    from aiida_mlfc.core.structures.symmetry import spacegroup
+
     atoms = node.get_ase() if atoms is None else atoms
     try:
         group = spacegroup(atoms, SYMPREC)

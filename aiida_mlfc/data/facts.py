@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiida.common.links import LinkType
-from aiida.orm import Data, Dict, QueryBuilder, StructureData, WorkChainNode
+from aiida.orm import Data, Dict, Group, QueryBuilder, StructureData, WorkChainNode
 from aiida.orm.nodes.process.calculation.calcjob import CalcJobNode
 
 from aiida_mlfc.data.crystals import EXTRA_SOURCE, EXTRA_SUMMARY
 from aiida_mlfc.data.phonons import BANDS, STABILITY
 
+#: process type of a screen, from its entry point
+SCREEN_TYPE = 'aiida.workflows:mlfc.screen'
 FORCE_CONSTANTS = 'output_force_constants'
 #: what is read of each node: AiiDA converts every value of a projection, and that takes longer than the query
 _STABILITY = (
@@ -41,6 +43,21 @@ class Facts:
     structures: dict[str, dict[str, Any]] = field(default_factory=dict)
     parameters: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     finished: dict[str, str] = field(default_factory=dict)
+
+
+def screen_pks(group: str | None = None) -> list[int]:
+    """Every screen of the profile, newest first, whoever launched it.
+
+    :param group: only those in the group with this label.
+    """
+    query = QueryBuilder()
+    joined = {}
+    if group is not None:
+        query.append(Group, filters={'label': group}, tag='group')
+        joined = {'with_group': 'group'}
+    query.append(WorkChainNode, filters={'process_type': SCREEN_TYPE}, tag='screen', project='id', **joined)
+    query.order_by({'screen': {'ctime': 'desc'}})
+    return query.all(flat=True)
 
 
 def facts_of(pks: Sequence[int]) -> dict[int, Facts]:

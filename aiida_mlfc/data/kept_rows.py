@@ -1,8 +1,9 @@
-"""Rows of screens that have ended, kept with them: a table of ten thousand results then reads twenty nodes.
+"""Rows of screens that have ended, kept with them: a table of ten thousand results then reads twenty extras.
 
-A row never changes once its screen has come to its end (one that was killed may have children that go on). Kept rows
-are a copy for speed, in an extra of the screen: where it is deleted, the next table makes it anew from the nodes. They
-name crystals by the labels that their structures had when the rows were made.
+The work chain keeps them when it ends, or else whoever asks for them first. A row never changes once its screen has
+come to its end (one that was killed may have children that go on). Kept rows are a copy for speed, in an extra of the
+screen: where it is deleted, the next table makes it anew from the nodes. They name crystals by the labels that their
+structures had when the rows were made.
 """
 
 from __future__ import annotations

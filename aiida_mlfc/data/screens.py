@@ -11,14 +11,13 @@ from aiida.common.timezone import now
 from aiida.orm import Group, QueryBuilder, StructureData, WorkChainNode
 
 from aiida_mlfc.data.crystals import EXTRA_SHA256
+from aiida_mlfc.data.facts import SCREEN_TYPE
 from aiida_mlfc.data.outcomes import ScreenOutcome
 
 #: extras of a screen: hash of everything but the crystals, and what its jobs took for a unit of estimated cost, s
 EXTRA_SETTINGS, EXTRA_PACE = 'mlfc_settings', 'mlfc_seconds_per_cost'
 #: s; a screen without a checkpoint that is older than this was lost while it was submitted, for no daemon can load it
 PATIENCE = 60.0
-#: process type of a screen, from its entry point
-SCREEN_TYPE = 'aiida.workflows:mlfc.screen'
 
 
 def settings_sha256(potential_sha256: str, inputs: dict[str, Any], nac: dict[str, Any]) -> str:

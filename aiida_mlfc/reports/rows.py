@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from aiida_mlfc.core.force_constants.record import Quality
-from aiida_mlfc.core.phonons.record import Phonons
 from aiida_mlfc.reports.plain_json import json_text, plain, write_atomically
+
+if TYPE_CHECKING:
+    from aiida_mlfc.core.force_constants.record import Quality
+    from aiida_mlfc.core.phonons.record import Phonons
 
 #: K, where the table quotes the free energy
 REFERENCE_TEMPERATURE = 300.0
@@ -130,8 +133,17 @@ def row_from_values(name: str, stability: Mapping[str, Any], quality: Mapping[st
 
 
 def rows_to_json(rows: Sequence[Row]) -> str:
-    """The rows as a JSON list, indented, keys in the order of ``KEYS``."""
-    return json_text([{key: row[key] for key in KEYS} for row in rows], indent=2) + '\n'  # type: ignore[literal-required]
+    """The rows as a JSON list, one a line, keys in the order of ``KEYS``."""
+    lines = [f'  {_line({key: row[key] for key in KEYS})}' for row in rows]  # type: ignore[literal-required]
+    return '[\n' + ',\n'.join(lines) + '\n]\n' if lines else '[]\n'
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    """One row as JSON. Most are plain already: to make them plain again takes longer than to write them."""
+    try:
+        return json.dumps(row, allow_nan=False)
+    except (TypeError, ValueError):
+        return json_text(row)
 
 
 def write_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from aiida_mlfc.core.printable import printable
@@ -11,12 +11,15 @@ from aiida_mlfc.reports.rows import Row, describe_supercell
 
 if TYPE_CHECKING:
     from rich.table import Table
-    from rich.text import Text
 
 #: width where the output is no terminal (a pipe or a file)
 PIPED_WIDTH = 120
+#: rows that are drawn in colour and folded to the terminal; it takes 2 to 4 ms a row
+LONGEST_DRAWN = 50
 #: short names of the verdicts' thresholds, THz
 SHORT_VERDICTS = {'zero': '0', 'strict_0.05THz': '-0.05', 'mp_5cm-1': '-0.15', 'mattersim_0.3THz': '-0.3'}
+
+_VERDICT_STYLES = {'stable': 'green', 'unstable': 'red'}
 
 
 def summarise_verdicts(verdicts: dict[str, str]) -> str:
@@ -35,13 +38,59 @@ def _number(value: float | None, pattern: str) -> str:
     return '' if value is None else format(value, pattern)
 
 
-def _verdict(row: Row) -> Text:
-    """The coloured verdict."""
-    from rich.text import Text
+#: heading of each column, unit below it, and whether it holds numbers
+COLUMNS = (
+    ('crystal', '', False), ('formula', '', False), ('space group', '', False), ('atoms', '', True),
+    ('supercell', '', False), ('lowest', 'THz', True), ('highest', 'THz', True), ('verdict', '', False),
+    ('F(300 K)', 'kJ/mol', True), ('force', 'eV/Å', True), ('cut off', 'THz', True), ('unsure', 'THz', True),
+    ('time', 's', True),
+)  # fmt: skip
+#: the narrowest that columns of text may become
+_MIN_WIDTHS = {'crystal': 8, 'space group': 5, 'supercell': 5, 'verdict': 8}
+LEGEND = (
+    'Imaginary frequencies are negative. Energies are per mole of primitive cells. Force: the largest left on an atom '
+    'before it is displaced. Cut off: the largest error of a frequency between the q-points of the supercell.'
+)
 
-    summary = printable(summarise_verdicts(row['verdicts']))
-    style = {'stable': 'green', 'unstable': 'red'}.get(summary, 'yellow')
-    return Text(summary, style=style)
+
+def columns_of(rows: Sequence[Row]) -> list[int]:
+    """Which of ``COLUMNS`` a table has: uncertainty only where it is known."""
+    uncertain = any(row.get('uncertainty') is not None for row in rows)
+    return [k for k, (name, _, _) in enumerate(COLUMNS) if uncertain or name != 'unsure']
+
+
+def cells_of(row: Row) -> list[str]:
+    """The text in each of ``COLUMNS``."""
+    failed = row['status'] == 'failed'
+    return [
+        printable(row['name']),
+        printable(row['formula'] or ''),
+        # the symbol alone: its number stands in JSON and on the page, the room goes to the name
+        printable((row['spacegroup'] or '').split(' ')[0]),
+        _number(row['n_atoms'], 'd'),
+        describe_supercell(row['supercell_matrix']),
+        _number(row['min_frequency'], '.3f'),
+        _number(row['max_frequency'], '.3f'),
+        'failed' if failed else printable(summarise_verdicts(row['verdicts'])),
+        _number(row['free_energy_300K'], '.2f'),
+        _number(row['max_residual_force'], '.0e'),
+        _number(row['truncation_error'], '.2f'),
+        _number(row.get('uncertainty'), '.2f'),
+        _number(row['seconds'], '.1f'),
+    ]
+
+
+def notes_of(rows: Sequence[Row]) -> Iterator[tuple[bool, str, str]]:
+    """Whether it is an error, the name, and the text: errors of failed crystals first, then warnings of the others.
+
+    They stand under the table and not in it: they are sentences, and a sentence in a narrow column cannot be read.
+    """
+    for row in rows:
+        if row['status'] == 'failed':
+            yield True, printable(row['name']), printable(row['error'] or 'no reason was given')
+    for row in rows:
+        for warning in row['warnings']:
+            yield False, printable(row['name']), printable(warning)
 
 
 def screen_table(rows: Sequence[Row]) -> Table:
@@ -54,67 +103,63 @@ def screen_table(rows: Sequence[Row]) -> Table:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style='bold')
-    table.add_column('crystal', overflow='fold', min_width=8)
-    table.add_column('formula', overflow='fold')
-    table.add_column('space group', overflow='fold', min_width=5)
-    table.add_column('atoms', justify='right')
-    table.add_column('supercell', overflow='fold', min_width=5)
-    table.add_column('lowest\nTHz', justify='right', no_wrap=True)
-    table.add_column('highest\nTHz', justify='right', no_wrap=True)
-    table.add_column('verdict', overflow='fold', min_width=8)
-    table.add_column('F(300 K)\nkJ/mol', justify='right', no_wrap=True)
-    table.add_column('force\neV/Å', justify='right', no_wrap=True)
-    table.add_column('cut off\nTHz', justify='right', no_wrap=True)
-    uncertain = any(row.get('uncertainty') is not None for row in rows)
-    if uncertain:
-        table.add_column('unsure\nTHz', justify='right', no_wrap=True)
-    table.add_column('time\ns', justify='right', no_wrap=True)
+    chosen = columns_of(rows)
+    for name, unit, is_number in (COLUMNS[k] for k in chosen):
+        heading = f'{name}\n{unit}' if unit else name
+        if unit:
+            table.add_column(heading, justify='right', no_wrap=True)
+        elif is_number:
+            table.add_column(heading, justify='right')
+        else:
+            table.add_column(heading, overflow='fold', min_width=_MIN_WIDTHS.get(name))
     for row in rows:
-        failed = row['status'] == 'failed'
-        table.add_row(
-            Text(printable(row['name']), style='red' if failed else ''),
-            Text(printable(row['formula'] or '')),
-            # the symbol alone: its number stands in JSON and on the page, the room goes to the name
-            Text(printable((row['spacegroup'] or '').split(' ')[0])),
-            _number(row['n_atoms'], 'd'),
-            Text(describe_supercell(row['supercell_matrix'])),
-            _number(row['min_frequency'], '.3f'),
-            _number(row['max_frequency'], '.3f'),
-            Text('failed', style='bold red') if failed else _verdict(row),
-            _number(row['free_energy_300K'], '.2f'),
-            _number(row['max_residual_force'], '.0e'),
-            _number(row['truncation_error'], '.2f'),
-            *([_number(row.get('uncertainty'), '.2f')] if uncertain else []),
-            _number(row['seconds'], '.1f'),
-        )
+        styles = {7: _VERDICT_STYLES.get(summarise_verdicts(row['verdicts']), 'yellow')}
+        if row['status'] == 'failed':
+            styles = {0: 'red', 7: 'bold red'}
+        cells = cells_of(row)
+        table.add_row(*(Text(cells[k], style=styles.get(k, '')) for k in chosen))
     return table
 
 
 def print_table(rows: Sequence[Row], stream: TextIO | None = None, width: int | None = None) -> None:
     """Print the table, the errors of failed crystals under it, and the warnings of the others.
 
-    Errors stand under the table and not in it: they are sentences, and a sentence in a narrow column cannot be read.
+    Long ones are plain lines, as wide as they need to be: nobody folds and colours thousands of rows in a moment.
 
     :param stream: standard output where it is not given.
     :param width: columns; the terminal's own, and ``PIPED_WIDTH`` where there is no terminal.
     """
+    out = sys.stdout if stream is None else stream
+    if len(rows) > LONGEST_DRAWN:
+        out.writelines(f'{line}\n' for line in plain_lines(rows))
+        return
     from rich.console import Console
     from rich.text import Text
 
-    out = sys.stdout if stream is None else stream
     if width is None and not out.isatty():
         width = PIPED_WIDTH
     console = Console(file=out, width=width, highlight=False, emoji=False, markup=False)
     console.print(screen_table(rows))
-    for row in rows:
-        if row['status'] == 'failed':
-            message = Text(f'✗ {printable(row["name"])}: ', style='bold red')
-            message.append(printable(row['error'] or 'no reason was given'), style='not bold red')
-            console.print(message)
-    for row in rows:
-        for warning in row['warnings']:
-            console.print(Text(f'! {printable(row["name"])}: {printable(warning)}', style='yellow'))
-    console.print(Text(
-        'Imaginary frequencies are negative. Energies are per mole of primitive cells. '
-        'Force: the largest left on an atom before it is displaced. Cut off: the largest error of a frequency between '
-        'the q-points of the supercell.', style='dim'))
+    for is_error, name, text in notes_of(rows):
+        if is_error:
+            console.print(Text(f'✗ {name}: ', style='bold red').append(text, style='not bold red'))
+        else:
+            console.print(Text(f'! {name}: {text}', style='yellow'))
+    console.print(Text(LEGEND, style='dim'))
+
+
+def plain_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """The same table and notes, one line a crystal, columns as wide as their longest entry."""
+    chosen = columns_of(rows)
+    titles = [[COLUMNS[k][part] for k in chosen] for part in (0, 1)]
+    body = [[cells[k] for k in chosen] for cells in map(cells_of, rows)]
+    widths = [max(map(len, column)) for column in zip(*titles, *body, strict=True)]
+    line = '  '.join(f'{{:{">" if COLUMNS[k][2] else "<"}{n}}}' for k, n in zip(chosen, widths, strict=True)).format
+    for cells in titles:
+        yield line(*cells).rstrip()
+    yield '  '.join('-' * n for n in widths)
+    for cells in body:
+        yield line(*cells).rstrip()
+    for is_error, name, text in notes_of(rows):
+        yield f'{"✗" if is_error else "!"} {name}: {text}'
+    yield LEGEND

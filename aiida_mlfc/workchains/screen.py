@@ -12,6 +12,7 @@ from aiida_mlfc.calculations.base import validate_keys
 from aiida_mlfc.core.shards import cut_shards
 from aiida_mlfc.data.costs import seconds_by_crystal, structure_costs
 from aiida_mlfc.data.many_crystals import ManyCrystals
+from aiida_mlfc.data.outcomes import keep_rows
 from aiida_mlfc.data.screens import EXTRA_PACE, EXTRA_SETTINGS
 from aiida_mlfc.workchains.adopting import AdoptsChildren
 from aiida_mlfc.workchains.phonon import PhononWorkChain, fill_builder
@@ -161,3 +162,11 @@ class ScreenWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
                 n_missing=len(missing), n_all=len(self.inputs.structures)
             )
         return None
+
+    def on_terminated(self) -> None:
+        """As AiiDA's; tables find the rows made. They are a copy: without them tables read the same from provenance."""
+        super().on_terminated()
+        try:
+            keep_rows(self.node)
+        except Exception:
+            self.logger.exception('The rows of screen %s could not be kept; the next table makes them', self.node.pk)

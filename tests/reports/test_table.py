@@ -7,7 +7,15 @@ import io
 import pytest
 
 from aiida_mlfc.reports.rows import failed_row
-from aiida_mlfc.reports.table import PIPED_WIDTH, print_table, printable, summarise_verdicts
+from aiida_mlfc.reports.table import (
+    LEGEND,
+    LONGEST_DRAWN,
+    PIPED_WIDTH,
+    plain_lines,
+    print_table,
+    printable,
+    summarise_verdicts,
+)
 
 
 def printed(rows, width=None) -> str:
@@ -65,3 +73,23 @@ def test_uncertainty_has_a_column_where_it_is_known(screen):
     text = printed(rows, width=200)
     assert 'unsure' in text
     assert '0.43' in text
+
+
+def test_a_long_table_is_plain_and_hides_nothing(screen):
+    """Every cell and every note of the drawn table, one line a crystal, columns aligned."""
+    rows = [dict(row, name=f'{row["name"]} {k}') for k in range(LONGEST_DRAWN) for row in screen[0]]
+    lines = printed(rows).splitlines()
+    assert lines == list(plain_lines(rows))
+    end_of_lowest = lines[1].index('THz') + 3
+    body = lines[3 : 3 + len(rows)]
+    for row, line in zip(rows, body, strict=True):
+        assert line.startswith(printable(row['name']))
+        if row['status'] == 'ok':
+            assert line[:end_of_lowest].endswith(f' {row["min_frequency"]:.3f}')
+    n_notes = sum(row['status'] == 'failed' for row in rows) + sum(len(row['warnings']) for row in rows)
+    assert len(lines) == 3 + len(rows) + n_notes + 1
+    assert lines[-1] == LEGEND
+    drawn = ' '.join(printed(screen[0], width=300).split())
+    for line in plain_lines(screen[0]):
+        for word in line.split():
+            assert set(word) == {'-'} or word in drawn
