@@ -8,12 +8,17 @@ begin; 143 stopped by SIGTERM.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
+
+# Before the first import that loads an OpenMP runtime, which reads it then: threads that wait sleep, instead of keeping
+# cores busy that other processes of the node want. Workers inherit it. What the user has set stays.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 from aiida_mlfc.exchange.job import JobFileError, check_workers
 from aiida_mlfc.exchange.results import ResultError, read_result, remove_marks, write_summary
