@@ -5,6 +5,8 @@ BIN = $(VENV)/bin
 # torch first: on machines where pip offers a CPU build of this version it is taken, and nothing pulls another one later.
 TORCH = torch==2.13.0
 CASE ?=
+# of the tests: one for each core, each with one thread
+WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .PHONY: install demo silicon test lint bench clean
 install: $(VENV)/.installed
@@ -22,8 +24,9 @@ demo: install
 silicon:
 	bash workflows/dft_reference_silicon.sh
 
+# Each file as a whole in one worker, in the order of tests/conftest.py; a worker needs up to 3 GB.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .

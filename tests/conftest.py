@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,60 @@ from ase.build import bulk
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 pytest_plugins = ['aiida.tools.pytest_fixtures']
+
+#: s; between looks at a process or a job. AiiDA's test profiles look without a pause, and take a core from the job.
+POLL = 0.1
+#: Files of a minute and more, the longest first: with several workers none is left alone with one of them at the end.
+LONG = (
+    'services/test_slurm.py',
+    'cli/test_screen.py',
+    'workchains/test_train.py',
+    'workchains/test_runs.py',
+    'workchains/test_things_that_break.py',
+    'cli/test_potential_train.py',
+    'services/test_postgresql.py',
+    'cli/test_reference.py',
+    'workchains/test_active_learning.py',
+    'cli/test_potential_evaluate.py',
+    'core/potentials/mattersim/test_energy_gradients.py',
+    'workchains/test_comparison.py',
+    'workchains/test_dft_reference.py',
+    'workchains/test_follow.py',
+    'cli/test_follow.py',
+    'workchains/test_second_look.py',
+    'cli/test_compare.py',
+    'runner/test_workers.py',
+    'runner/test_run.py',
+    'runner/test_training_settings.py',
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first if there are several workers; all others keep their order."""
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        here = Path(__file__).parent
+        if missing := [name for name in LONG if not (here / name).is_file()]:
+            raise pytest.UsageError(f'LONG in {__file__} names files that are not there: {", ".join(missing)}')
+        place = {here / name: k for k, name in enumerate(LONG)}
+        items.sort(key=lambda item: place.get(item.path, len(LONG)))
+
+
+@pytest.fixture(scope='session', autouse=True)
+def calm_runner() -> Iterator[None]:
+    """Runners in this process look every ``POLL`` seconds whether a process has ended."""
+    from aiida.manage.manager import Manager
+
+    create = Manager.create_runner
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Manager, 'create_runner', lambda self, *a, **o: create(self, *a, **({'poll_interval': POLL} | o)))
+        yield
+
+
+@pytest.fixture
+def aiida_localhost(aiida_localhost) -> Any:
+    """AiiDA's fixture, asked for its jobs every ``POLL`` seconds."""
+    aiida_localhost.set_minimum_job_poll_interval(POLL)
+    return aiida_localhost
 
 
 @pytest.fixture(scope='session')

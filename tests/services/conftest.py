@@ -1,4 +1,7 @@
-"""A real Slurm for the tests, started and stopped here; in CI its absence is a failure, elsewhere a skip."""
+"""Real services for the tests, started and stopped here; in CI their absence is a failure, elsewhere a skip.
+
+They last as long as the file that uses them. Slurm has fixed ports: its tests are one file, which one worker runs.
+"""
 
 import os
 import shutil
@@ -16,7 +19,7 @@ SCRIPTS = Path(__file__).parent / 'slurm'
 PROGRAMS = ('slurmctld', 'slurmd', 'slurmdbd', 'munged', 'mariadbd', 'sshd')
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def slurm() -> Iterator[Path]:
     """Folder of a running Slurm; ``SLURM_CONF`` points to it."""
     path = f'{os.environ["PATH"]}:/usr/sbin'
@@ -48,7 +51,7 @@ def slurm() -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def postgresql_port() -> Iterator[int]:
     """Port of a running PostgreSQL on 127.0.0.1 with user, password and database ``aiida``."""
     programs = [*Path('/usr/lib/postgresql').glob('*/bin/initdb'), *filter(None, [shutil.which('initdb')])]

@@ -1,5 +1,6 @@
-"""Jobs through a real Slurm: a GPU request, a remote transport, walltime, cancellation, memory."""
+"""Jobs through a real Slurm: a GPU request, a remote transport, walltime, cancellation, a lost node, memory."""
 
+import os
 import stat
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 from pathlib import Path
 from threading import Thread
 
+import psutil
 import pytest
 from aiida.engine import run_get_node
 from aiida.orm import CalcJobNode, Dict, InstalledCode
@@ -17,6 +19,8 @@ from aiida_mlfc.workchains.restart import ForceConstantsWorkChain
 
 MLFC_RUN = Path(sys.executable).with_name('mlfc-run')
 RESOURCES = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}}
+#: s; between questions for the jobs
+POLL = 0.5
 #: s; the shortest that Slurm enforces
 SHORTEST_WALLTIME = 60
 #: Stands still after the first result of a first run; a run that finds results goes through.
@@ -32,9 +36,10 @@ wait
 
 @pytest.fixture
 def computer(slurm, aiida_computer):
-    """Slurm over the local transport, polled as often as it answers."""
+    """Slurm over the local transport, asked twice a second."""
     return aiida_computer(
-        label=f'slurm-{time.time_ns()}', scheduler_type='core.slurm', configuration_kwargs={'safe_interval': 0.0}
+        label=f'slurm-{time.time_ns()}', scheduler_type='core.slurm', minimum_job_poll_interval=POLL,
+        configuration_kwargs={'safe_interval': 0.0},
     )
 
 
@@ -114,6 +119,7 @@ def test_over_ssh(slurm, aiida_computer, make_code, inputs, tmp_path, monkeypatc
     monkeypatch.setenv('HOME', str(home))
     computer = aiida_computer(
         label='slurm-over-ssh', hostname='127.0.0.1', scheduler_type='core.slurm', transport_type='core.ssh_async',
+        minimum_job_poll_interval=POLL,
         configuration_kwargs={'host': 'mlfc-cluster', 'backend': 'asyncssh', 'safe_interval': 0.0},
     )
     outputs, node, _ = run(inputs(make_code(computer), {}))
@@ -145,6 +151,69 @@ def test_a_cancelled_job_goes_on_with_what_is_missing(computer, make_code, input
     thread.join()
     # with SIGTERM noted by mlfc-run, or by Slurm alone: the process stood still
     assert [job.exit_status for job in jobs] == [307, 0], [job.exit_message for job in jobs]
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    assert set(outputs['output_force_constants']) == {'Si', 'NaCl', 'SiAl'}
+    nothing_twice(jobs)
+
+
+@pytest.fixture
+def lose_node(slurm):
+    """Do to the node what a power cut does, once Slurm runs a job there: everything on it is gone at once.
+
+    Another one in its place comes up as soon as the accounting knows the job as lost.
+    """
+    lost = []
+
+    def running_jobs():
+        marks = f'{slurm}/spool/job'
+        return [process for process in psutil.process_iter(['cmdline'])
+                if any(word.startswith(marks) for word in process.info['cmdline'] or ())]  # fmt: skip
+
+    def _lose():
+        (script,) = running_jobs()
+        victims = [psutil.Process(int((slurm / 'slurmd.pid').read_text())), script.parent(), script]
+        lost.extend(process.name() for process in victims)
+        for process in [*victims, *script.children(recursive=True)]:
+            process.kill()
+        subprocess.run(['scontrol', 'update', 'nodename=localhost', 'state=down', 'reason=lost'], check=True)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and 'NODE_FAIL' not in states():
+            time.sleep(0.2)
+        restart()
+
+    def states():
+        command = ['sacct', '-n', '-P', '-X', '-o', 'State', '-S', 'now-10minutes']
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+    def restart():
+        subprocess.run(['slurmd', '-N', 'localhost', '-f', str(slurm / 'slurm.conf')], check=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('PATH', f'{os.environ["PATH"]}:/usr/sbin')
+        yield _lose, lost
+        # whatever went wrong in between: other tests want the node
+        if not psutil.pid_exists(int((slurm / 'slurmd.pid').read_text())):
+            restart()
+
+
+def test_a_lost_node_goes_on_with_what_is_missing(computer, make_code, inputs, tmp_path, lose_node):
+    """Slurm says NODE_FAIL, AiiDA 140, and the second job does what the first one did not finish."""
+    lose, lost = lose_node
+    code = make_code(computer, HANGS_ONCE)
+
+    def power_cut():
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not list(tmp_path.rglob('stands-still')):
+            time.sleep(0.2)
+        lose()
+
+    thread = Thread(target=power_cut)
+    thread.start()
+    outputs, node, jobs = run(inputs(code, {}))
+    thread.join()
+    assert lost[:2] == ['slurmd', 'slurmstepd']
+    assert [job.exit_status for job in jobs] == [140, 0], [job.exit_message for job in jobs]
+    assert jobs[0].get_detailed_job_info()['stdout'].count('NODE_FAIL') == 1
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
     assert set(outputs['output_force_constants']) == {'Si', 'NaCl', 'SiAl'}
     nothing_twice(jobs)
