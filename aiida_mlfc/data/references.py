@@ -103,8 +103,9 @@ def say_origin(node: Any, reference: Reference) -> None:
 
 
 def content_sha256(reference: Reference) -> str:
-    """sha256 over the checksums of the files that a reference was made of."""
-    return hashlib.sha256('\n'.join(sorted(reference.source.sha256.values())).encode()).hexdigest()
+    """sha256 over the checksums of the files that a reference was made of, and which set of phono3py's it is."""
+    which = [reference.source.more['phono3py']] if 'phono3py' in reference.source.more else []
+    return hashlib.sha256('\n'.join(sorted(reference.source.sha256.values()) + which).encode()).hexdigest()
 
 
 def candidate_sha256(candidate: Candidate) -> str:

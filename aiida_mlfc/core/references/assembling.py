@@ -23,9 +23,9 @@ from aiida_mlfc.core.force_constants.sum_rules import acoustic_sum_residual, per
 from aiida_mlfc.core.force_constants.symmetrising import projected
 from aiida_mlfc.core.references.consistency import LARGEST_RESIDUAL, check_forces, check_on_site
 from aiida_mlfc.core.references.files import sha256_of, text_of, yaml_of
-from aiida_mlfc.core.references.finding import Candidate
+from aiida_mlfc.core.references.finding import PHONO3PY, Candidate
 from aiida_mlfc.core.references.fitting import fit
-from aiida_mlfc.core.references.force_sets import ForceSets, ReferenceError, from_dataset
+from aiida_mlfc.core.references.force_sets import ForceSets, ReferenceError, from_dataset, has_forces
 from aiida_mlfc.core.references.parsing import (
     array_of_force_constants,
     born_of,
@@ -33,6 +33,7 @@ from aiida_mlfc.core.references.parsing import (
     check_force_constants,
     dataset_of_force_sets,
 )
+from aiida_mlfc.core.references.phono3py_sets import as_phonopy, dataset_of
 from aiida_mlfc.core.references.record import NOT_STATED, Checks, Reference, Source
 from aiida_mlfc.core.references.settings import (
     DEFAULT_SYMPREC,
@@ -74,15 +75,18 @@ def assemble(candidate: Candidate, settings: Settings, started: float) -> Refere
     """
     files = candidate.files
     meta = metadata(candidate)
-    content_of_yaml = yaml_of(files['yaml']) if 'yaml' in files else {}
-    data = load_phonopy_yaml(content_of_yaml) if content_of_yaml else None
-    symprec = settings.symprec or _symprec(content_of_yaml, meta)
+    content_of_yaml = yaml_of(candidate.yaml) if candidate.yaml is not None else {}
+    of_phonopy = as_phonopy(content_of_yaml, candidate.order) if candidate.order else content_of_yaml
+    data = load_phonopy_yaml(of_phonopy) if of_phonopy else None
+    symprec = settings.symprec or _symprec(of_phonopy, meta)
     parts = _parts(candidate, data, settings)
     phonon = _phonopy(parts, symprec)
     check_structure(to_ase(phonon.unitcell))
+    if candidate.order:
+        parts.dataset = dataset_of(candidate, content_of_yaml, parts.dataset, len(phonon.supercell))
     _take_forces(candidate, parts, phonon)
     sets: ForceSets | None = None
-    if parts.dataset is not None and _has_forces(parts.dataset):
+    if parts.dataset is not None and has_forces(parts.dataset):
         sets = from_dataset(parts.dataset, len(phonon.supercell))
         array, quality, checks, content = fitted(phonon, sets, started)
     elif parts.array is not None:
@@ -108,13 +112,15 @@ def assemble(candidate: Candidate, settings: Settings, started: float) -> Refere
 
 def source_of(path: Path, files: dict[str, Path], meta: dict[str, Any], settings: Settings, content: str) -> Source:
     """Where files come from, by what ``meta.json`` says and the checksums of the others."""
+    # one YAML of phono3py can hold two sets: what tells them apart
+    order = next((f'set of order {order}' for order, (role, _) in PHONO3PY.items() if role in files), None)
     return Source(
         path=str(path),
         sha256={path.name: sha256_of(path) for role, path in sorted(files.items()) if role != 'meta'},
         content=content,
         functional=settings.functional or str(meta.get('functional') or NOT_STATED),
         licence=settings.licence or str(meta.get('licence') or NOT_STATED),
-        more={key: meta[key] for key in _KEPT if meta.get(key)},
+        more={**{key: meta[key] for key in _KEPT if meta.get(key)}, **({'phono3py': order} if order else {})},
     )
 
 
@@ -199,22 +205,16 @@ def _phonopy(parts: _Parts, symprec: float) -> Phonopy:
         )
 
 
-def _has_forces(dataset: dict[str, Any]) -> bool:
-    if 'first_atoms' in dataset:
-        return any('forces' in entry for entry in dataset['first_atoms'])
-    return dataset.get('forces') is not None
-
-
 def _take_forces(candidate: Candidate, parts: _Parts, phonon: Phonopy) -> None:
     """Forces of FORCE_SETS, force constants of their files; what phonopy's YAML holds stays."""
     files = candidate.files
     n_super, n_prim = len(phonon.supercell), len(phonon.primitive)
     if candidate.asked_for in ('forces', 'force_constants'):
         parts.dataset = parts.array = None
-    if 'forces' in files and not (parts.dataset and _has_forces(parts.dataset)):
+    if 'forces' in files and not (parts.dataset and has_forces(parts.dataset)):
         parts.dataset = dataset_of_force_sets(files['forces'], n_super)
-    if parts.array is not None:
-        check_force_constants(parts.array, files['yaml'].name, n_prim, n_super)
+    if parts.array is not None and candidate.yaml is not None:
+        check_force_constants(parts.array, candidate.yaml.name, n_prim, n_super)
         parts.array = parts.array * parts.units.force_constants
     elif 'force_constants' in files:
         array, unit = array_of_force_constants(

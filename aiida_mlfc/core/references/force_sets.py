@@ -38,6 +38,13 @@ class ForceSets:
     energies: np.ndarray | None = None
 
 
+def has_forces(dataset: dict[str, Any]) -> bool:
+    """Whether a data set of phonopy, of either type, holds forces."""
+    if 'first_atoms' in dataset:
+        return any('forces' in entry for entry in dataset['first_atoms'])
+    return dataset.get('forces') is not None
+
+
 def from_dataset(dataset: dict[str, Any] | None, n_super: int) -> ForceSets:
     """Phonopy's dataset of either type as arrays.
 
@@ -91,7 +98,7 @@ def _one_by_one(entries: list[dict[str, Any]], n_super: int) -> tuple[np.ndarray
             raise ReferenceError(
                 f'{missing} of {len(entries)} displacements have no forces, displacement {k + 1} first'
             )
-        forces[k] = _checked(entry['forces'], n_super, k)
+        forces[k] = checked_forces(entry['forces'], n_super, k)
         displacements[k, number] = entry['displacement']
         atoms.append(number)
     return displacements, forces, np.array(atoms)
@@ -112,11 +119,15 @@ def _random(dataset: dict[str, Any], n_super: int) -> tuple[np.ndarray, np.ndarr
                 f'{name} have shape {values.shape}, wanted (configurations, {n_super}, 3): another supercell?'
             )
     for k, values in enumerate(forces):
-        _checked(values, n_super, k)
+        checked_forces(values, n_super, k)
     return displacements, forces
 
 
-def _checked(forces: Any, n_super: int, k: int) -> np.ndarray:
+def checked_forces(forces: Any, n_super: int, k: int) -> np.ndarray:
+    """Forces of configuration ``k``, from 0, as an array of shape ``(n_super, 3)``.
+
+    :raises ReferenceError: if they are no finite numbers, or of another number of atoms.
+    """
     try:
         values = np.asarray(forces, dtype=float)
     except (TypeError, ValueError) as error:
