@@ -151,7 +151,7 @@ def print_table(rows: Sequence[Row], stream: TextIO | None = None, width: int | 
 def plain_lines(rows: Sequence[Row]) -> Iterator[str]:
     """The same table and notes, one line a crystal, columns as wide as their longest entry."""
     chosen = columns_of(rows)
-    titles = [[COLUMNS[k][part] for k in chosen] for part in (0, 1)]
+    titles = [[COLUMNS[k][0] for k in chosen], [COLUMNS[k][1] for k in chosen]]
     body = [[cells[k] for k in chosen] for cells in map(cells_of, rows)]
     widths = [max(map(len, column)) for column in zip(*titles, *body, strict=True)]
     line = '  '.join(f'{{:{">" if COLUMNS[k][2] else "<"}{n}}}' for k, n in zip(chosen, widths, strict=True)).format
