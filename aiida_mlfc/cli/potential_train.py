@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,7 @@ def _options(arguments: dict[str, Any], output: Path) -> dict[str, Any]:
             raise click.BadParameter(f'got a {type(content).__name__}, wanted settings by name', param_hint='--config')
         # a key without a value is as good as none
         options |= {key: value for key, value in content.items() if value is not None}
+        options |= _with_energies(options, '--config')
         try:
             train_options(options)
         except ValueError as error:
@@ -129,4 +131,22 @@ def _options(arguments: dict[str, Any], output: Path) -> dict[str, Any]:
         options.pop('minutes', None)
     if arguments['learn_all']:
         options['hold_back'] = False
-    return options
+    return options | _with_energies(options, '--E0s')
+
+
+def _with_energies(options: dict[str, Any], hint: str) -> dict[str, Any]:
+    """``E0s`` as the job file has them: a mapping, or the content of a file, as JSON."""
+    import yaml
+
+    given = options.get('E0s')
+    if isinstance(given, str) and Path(given).is_file():
+        try:
+            given = yaml.safe_load(Path(given).read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise click.BadParameter(f'E0s: {options["E0s"]} is no JSON or YAML: {error}', param_hint=hint) from error
+        if not isinstance(given, dict):
+            raise click.BadParameter(f'E0s: {options["E0s"]} holds no energies by symbol', param_hint=hint)
+    if not isinstance(given, dict):
+        return {}
+    # YAML knows "No" and "Y" as words: symbols that are none are refused by name
+    return {'E0s': json.dumps({str(symbol): energy for symbol, energy in given.items()})}

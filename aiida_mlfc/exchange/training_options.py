@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
+from aiida_mlfc.core import bounded_json
+
 #: what settings of the recipe and of the model are called there
 OF_RECIPE = {
     'lr': 'learning_rate',
@@ -63,7 +65,10 @@ class TrainOptions:
         0.0, float, 'Share of the configurations that would be learned from, set aside to validate on during training.'
     )
     E0s: str = _setting(
-        'average', str, 'Reference energies: average, by least squares over the energies that are known; or zero.'
+        'average',
+        str,
+        'Energies of free atoms: average, by least squares over the energies that are known; zero; or a file, JSON or '
+        'YAML, of energies in eV by symbol.',
     )
     foundation_model: Any = _setting(
         None, str, 'Start from the weights of this potential: a name, or a file in the job folder (MatterSim, dx).'
@@ -128,15 +133,36 @@ class TrainOptions:
                 wrong.append(f'{setting.name}: got {value!r}, wanted one of {", ".join(choices)}')
         if not 0 <= self.valid_fraction < 1:
             wrong.append(f'valid_fraction: got {self.valid_fraction}, wanted a share from 0 up to, not including, 1')
-        if self.E0s not in ('average', 'zero'):
-            wrong.append(f'E0s: got {self.E0s!r}, wanted average or zero')
+        try:
+            self.reference_energies()
+        except ValueError as error:
+            wrong.append(str(error))
         if self.patience and not self.valid_fraction:
             wrong.append('patience: there is nothing to validate on, give valid_fraction, too')
         if self.start_stage_two is not None and not self.stage_two:
             wrong.append('start_stage_two: there is no stage two unless stage_two is true')
+        if self.foundation_model and self.E0s not in ('average', 'zero'):
+            wrong.append('foundation_model: its energies of free atoms are fixed, leave out E0s')
         if self.foundation_model and (self.model or any(getattr(self, name) is not None for name in OF_MODEL)):
             wrong.append('foundation_model: its architecture is fixed, leave out r_max, num_channels and model')
         return wrong
+
+    def reference_energies(self) -> str | dict[str, float]:
+        """``average``, ``zero``, or what ``E0s`` holds as JSON: energies by symbol, eV.
+
+        :raises ValueError: for anything else.
+        """
+        if self.E0s in ('average', 'zero'):
+            return self.E0s
+        wanted = 'wanted average or zero, or energies in eV by symbol, like {"Na": -1.5, "Cl": -2.5}'
+        try:
+            found = bounded_json.loads(self.E0s)
+        except ValueError as error:
+            raise ValueError(f'E0s: got {self.E0s!r}, {wanted}') from error
+        numbers = found.values() if isinstance(found, dict) else [None]
+        if not found or any(isinstance(e, bool) or not isinstance(e, (int, float)) or e - e != 0 for e in numbers):
+            raise ValueError(f'E0s: got {self.E0s!r}, {wanted}')
+        return {symbol: float(energy) for symbol, energy in found.items()}
 
     def recipe_changes(self) -> dict[str, Any]:
         """Fields of ``Recipe`` that were set, under either name."""

@@ -25,12 +25,15 @@ def evaluate(model: EnergyModel, reference: Reference) -> dict[str, Any]:
     :param reference: configurations held back from training.
     """
     chosen = compared_configurations(len(reference.forces))
-    errors = []
+    errors, of_energy = [], []
     for k in chosen:
         moved = reference.supercell.copy()
         moved.positions += reference.displacements[k]
         graph = build_graph(moved, model.cutoff, model.species, model.dtype, model.device)
-        errors.append(energy_forces(model, graph)[1].cpu().numpy() - reference.forces[k])
+        energy, forces = energy_forces(model, graph)[:2]
+        errors.append(forces.cpu().numpy() - reference.forces[k])
+        if reference.energies is not None:
+            of_energy.append((float(energy[0]) - reference.energies[k]) / len(moved))
     inverse = np.linalg.inv(np.array(reference.supercell.cell))
     primitive_matrix = (np.array(reference.primitive.cell) @ inverse).T
     found = compute_force_constants(reference.supercell, [1, 1, 1], model, primitive_matrix=primitive_matrix)
@@ -55,4 +58,5 @@ def evaluate(model: EnergyModel, reference: Reference) -> dict[str, Any]:
         'min_frequency_DFT_THz': frequencies.lowest_reference,
         'max_stress_GPa': float(stress.abs().max()),
         'max_force_at_rest_meV_per_A': 1000 * float(at_rest.abs().max()),
+        **({'energy_rmse_meV_per_atom': 1000 * float(np.sqrt(np.mean(np.square(of_energy))))} if of_energy else {}),
     }

@@ -23,6 +23,7 @@ from aiida_mlfc.core.potentials.training.batches import Material, draw_batch, pr
 from aiida_mlfc.core.potentials.training.defaults import default_recipe, default_steps, repeated
 from aiida_mlfc.core.potentials.training.loop import Trainer
 from aiida_mlfc.core.potentials.training.recipe import Recipe
+from aiida_mlfc.core.potentials.training.reference_energies import correct
 from aiida_mlfc.core.potentials.training.references import Reference
 from aiida_mlfc.core.potentials.training.terms import loss_terms
 from aiida_mlfc.core.potentials.training.validation import Validation
@@ -191,7 +192,10 @@ def _train(
             'of step': trainer.stages.at.best_step,
             'configurations': {part.name: len(part.forces) for part in set_aside},
         }
-    return model.to(torch.float64).eval(), stage, start
+    model = model.to(torch.float64).eval()
+    if options.foundation_model is None and options.E0s == 'average':
+        correct(model, references)
+    return model, stage, start
 
 
 def _steps(folder: Path, model: EnergyModel, materials: list[Material], recipe: Recipe, minutes: float) -> int:

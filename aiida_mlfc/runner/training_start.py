@@ -16,7 +16,7 @@ from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.registry import DTYPES, load_potential
 from aiida_mlfc.core.potentials.training.defaults import default_config
-from aiida_mlfc.core.potentials.training.reference_energies import fitted_reference_energies
+from aiida_mlfc.core.potentials.training.reference_energies import starting_energies
 from aiida_mlfc.core.potentials.training.references import Reference
 from aiida_mlfc.core.references.force_sets import ReferenceError
 from aiida_mlfc.exchange.training_options import TrainOptions
@@ -35,7 +35,7 @@ def starting_model(
     torch.manual_seed(options.seed)
     if options.foundation_model is None:
         model = DXModel(default_config(references, **options.model_changes()))
-        energies = fitted_reference_energies(references, model.species) if options.E0s == 'average' else None
+        energies = starting_energies(references, model.species, options.reference_energies())
         if energies is not None:
             model.reference_energies.copy_(torch.as_tensor(energies))
         return model.to(dtype).to(options.device), {}

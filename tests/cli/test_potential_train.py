@@ -4,10 +4,14 @@ import json
 import signal
 import time
 
+import click
 import numpy as np
 import pytest
 import yaml
 from safetensors.numpy import load_file
+
+from aiida_mlfc.cli.potential_train import _with_energies
+from aiida_mlfc.exchange.training_options import train_options
 
 from ..spring_sets import swapped, write_springs
 
@@ -36,8 +40,9 @@ def whole(make_command, folder):
     """Trained in one go, on both sets."""
     command = make_command()
     output = folder / 'whole.safetensors'
-    done = command('potential', 'train', '--reference', folder / 'sets', '-o', output, '--config',
-                   folder / 'config.yaml', '--json')
+    done = command(
+        'potential', 'train', '--reference', folder / 'sets', '-o', output, '--config', folder / 'config.yaml', '--json'
+    )
     return command, done, output
 
 
@@ -62,8 +67,11 @@ def test_bad_set_is_left_out_and_named(whole):
 def test_evaluate_says_what_the_card_says(whole, folder):
     command, done, output = whole
     trained = json.loads(done.stdout)[0]
-    evaluated = json.loads(command('potential', 'evaluate', '--potential', output, '--reference',
-                                   folder / 'sets' / 'good', '--json').stdout)[0]
+    evaluated = json.loads(
+        command(
+            'potential', 'evaluate', '--potential', output, '--reference', folder / 'sets' / 'good', '--json'
+        ).stdout
+    )[0]
     assert evaluated['part'] == 'held-back'
     for key in ('relative_frobenius', 'frequency_mae', 'frequency_max_error', 'force_rmse', 'force_predict_zero'):
         # weights go through float32 in training and in the file alike
@@ -73,8 +81,18 @@ def test_evaluate_says_what_the_card_says(whole, folder):
 def test_stopped_and_continued(make_command, folder, whole):
     command = make_command()
     output = folder / 'again.safetensors'
-    arguments = ('potential', 'train', '--reference', folder / 'sets' / 'good', '-o', output, '--name', 'whole',
-                 '--config', folder / 'config.yaml')
+    arguments = (
+        'potential',
+        'train',
+        '--reference',
+        folder / 'sets' / 'good',
+        '-o',
+        output,
+        '--name',
+        'whole',
+        '--config',
+        folder / 'config.yaml',
+    )
     nothing = command(*arguments, '--resume')
     assert 'there is no state to continue from' in nothing.stderr
     process = command.start(*arguments)
@@ -115,8 +133,9 @@ def test_unknown_settings_and_missing_files(make_command, folder, tmp_path):
     command = make_command()
     (tmp_path / 'config.yaml').write_text('learning_rate: 1\n')
     reference = folder / 'sets' / 'good'
-    done = command('potential', 'train', '--reference', reference, '-o', 'x.safetensors', '--config',
-                   tmp_path / 'config.yaml')
+    done = command(
+        'potential', 'train', '--reference', reference, '-o', 'x.safetensors', '--config', tmp_path / 'config.yaml'
+    )
     assert "got ['learning_rate'], wanted keys of name, seed" in ' '.join(done.stderr.split())
     done = command('potential', 'train', '--reference', tmp_path / 'no', '-o', 'x.safetensors')
     assert 'there is no file or folder' in done.stderr
@@ -153,3 +172,15 @@ def test_names_that_mace_users_know(make_command, folder, tmp_path):
                     '--foundation_model', 'no-such')  # fmt: skip
     assert wrong.returncode == 2
     assert 'wanted a file or a shipped name' in ' '.join(wrong.stderr.split())
+
+
+@pytest.mark.parametrize('text', ['{"Na": -1.5, "Cl": -2}', 'Na: -1.5\nCl: -2\n'], ids=['JSON', 'YAML'])
+def test_energies_of_free_atoms_from_a_file(tmp_path, text):
+    (tmp_path / 'atoms').write_text(text)
+    for given in (str(tmp_path / 'atoms'), {'Na': -1.5, 'Cl': -2}):
+        options = _with_energies({'E0s': given}, '--E0s')
+        assert train_options(options).reference_energies() == {'Na': -1.5, 'Cl': -2.0}
+    assert _with_energies({'E0s': 'average'}, '--E0s') == _with_energies({}, '--E0s') == {}
+    (tmp_path / 'atoms').write_text('- -1.5\n')
+    with pytest.raises(click.BadParameter, match='holds no energies by symbol'):
+        _with_energies({'E0s': str(tmp_path / 'atoms')}, '--E0s')

@@ -66,6 +66,10 @@ def test_file_of_defaults_changes_nothing():
         ({'patience': 3}, 'nothing to validate on'),
         ({'start_stage_two': 0.5}, 'there is no stage two'),
         ({'E0s': 'isolated'}, 'wanted average or zero'),
+        ({'E0s': '{}'}, 'energies in eV by symbol'),
+        ({'E0s': '{"Na": true}'}, 'energies in eV by symbol'),
+        ({'E0s': '{"Na": NaN}'}, 'energies in eV by symbol'),
+        ({'E0s': '{"Na": -1.5}', 'foundation_model': 'x'}, 'its energies of free atoms are fixed'),
         ({'foundation_model': 'x', 'r_max': 5.0}, 'its architecture is fixed'),
         ({'lr': 0.1, 'recipe': {'learning_rate': 0.2}}, 'lr and recipe.learning_rate say the same thing'),
     ],
@@ -73,3 +77,8 @@ def test_file_of_defaults_changes_nothing():
 def test_what_is_refused(values, message):
     with pytest.raises(ValueError, match=message):
         train_options(values)
+
+
+def test_energies_of_free_atoms():
+    assert train_options({}).reference_energies() == 'average'
+    assert train_options({'E0s': '{"Na": -1, "Cl": -2.5}'}).reference_energies() == {'Na': -1.0, 'Cl': -2.5}

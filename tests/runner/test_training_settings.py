@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from aiida_mlfc.cli.training import prepare_job
 from aiida_mlfc.core.checkpoint_files import read_header
 from aiida_mlfc.core.potentials.ensemble import UNCERTAINTY
+from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.mattersim.weights import load_mattersim
 from aiida_mlfc.core.potentials.registry import load_potential
 from aiida_mlfc.core.references.configurations import read_configurations
@@ -83,13 +84,20 @@ def test_stopped_in_stage_two(sets, two_stages, tmp_path, monkeypatch):
     assert [row for row in ours if 'valid_frequency_mae' in row] == [r for r in theirs if 'valid_frequency_mae' in r]
 
 
-def test_reference_energies_are_fitted(sets, two_stages, tmp_path):
-    """NaCl alone determines their sum; the energy of the crystal is then right before anything is learned."""
+def test_energy_of_the_crystal_is_that_of_the_data(sets, two_stages):
+    """Though only forces were learned: -5 eV a pair, and on the card what displaced ones are wrong by."""
     model = load_potential(two_stages / TRAINED_FILE)
-    assert model.reference_energies.sum().item() == pytest.approx(-5.0, abs=1e-5)
-    prepare_job([sets / 'salt'], tmp_path, {**OPTIONS, 'steps': 1, 'E0s': 'zero'})
+    graph = build_graph(bulk('NaCl', 'rocksalt', a=5.64), model.cutoff, model.species)
+    assert model(graph).item() == pytest.approx(-5.0, abs=1e-5)
+    (row,) = read_header(two_stages / TRAINED_FILE).card['errors on configurations never seen']
+    assert 0 < row['energy_rmse_meV_per_atom'] < 3
+
+
+@pytest.mark.parametrize(('said', 'expected'), [('zero', [0, 0]), ('{"Na": -1.5, "Cl": -2.25}', [-1.5, -2.25])])
+def test_reference_energies_that_are_given_stay(sets, tmp_path, said, expected):
+    prepare_job([sets / 'salt'], tmp_path, {**OPTIONS, 'steps': 1, 'E0s': said})
     assert run_job(tmp_path) == 0
-    assert load_potential(tmp_path / TRAINED_FILE).reference_energies.abs().max() == 0
+    assert load_potential(tmp_path / TRAINED_FILE).reference_energies.tolist() == expected
 
 
 def test_ensemble_is_calibrated_and_seen(sets, two_stages, tmp_path):
