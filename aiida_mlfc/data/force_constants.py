@@ -53,8 +53,12 @@ def force_constants_node(
         # which aiida-phonopy takes from the elements, unless kinds have names of their own
         node.base.attributes.set('masses', masses.tolist())
     if nac_params is not None:
-        node.set_array('born_charges', nac_params.get_array('born'))
-        node.base.attributes.set('dielectric', nac_params.get_array('dielectric').tolist())
+        born, dielectric = nac_params.get_array('born'), nac_params.get_array('dielectric')
+        if born.shape != (expected[0], 3, 3) or dielectric.shape != (3, 3):
+            got, wanted = (born.shape, dielectric.shape), ((expected[0], 3, 3), (3, 3))
+            raise ValueError(f'Born charges and dielectric tensor: got shapes {got}, wanted {wanted}')
+        node.set_array('born_charges', born)
+        node.base.attributes.set('dielectric', dielectric.tolist())
     node.base.attributes.set('is_symmetry', True)
     node.base.attributes.set(KEY_QUALITY, data['quality'])
     return node

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase.data import chemical_symbols
 
 from aiida_mlfc.core.potentials.checkpoints import ARCHITECTURES
 from aiida_mlfc.core.potentials.interface import EnergyModel
@@ -103,6 +104,14 @@ def make_card(
         'known problems': known_problems(errors, learned),
         'errors on configurations never seen': not_learned,
     }
+    if model.long_range is not None:
+        charges = model.long_range.charges
+        card['latent charges'] = {
+            'elementary charges, Z*/√ε∞': {
+                chemical_symbols[z]: round(q, 4) for z, q in zip(model.species, charges.tolist(), strict=True)
+            },
+            'from': model.long_range.origin,
+        }
     if seen:
         card['errors on the configurations learned, none held back'] = seen
     if unseen:

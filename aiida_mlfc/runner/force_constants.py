@@ -60,7 +60,8 @@ def compute_force_constants(
     :param distance: step of the finite differences, Å.
     :param primitive_matrix: phonopy's; ``auto`` finds the primitive cell.
     :param symprec: Å.
-    :param nac_params: ``born``, ``dielectric``, ``factor`` as phonopy takes them.
+    :param nac_params: ``born``, ``dielectric``, ``factor`` as phonopy takes them; by default those of the potential's
+        own charges, if it has charges.
     :param engine: of ``autograd``: ``rows``, ``qspace``, or the cheaper one, see :mod:`aiida_mlfc.runner.engines`.
     :param truncation_qpoints: number of q-points off the mesh at which the truncation error is measured, fewer where
         they would cost more than the force constants; 0 for none, and none for a potential whose inside cannot be
@@ -100,6 +101,9 @@ def compute_force_constants(
             atoms, model, tolerance, max_atoms, primitive_matrix, symprec, max(1, truncation_qpoints)
         )
     setup = set_up(atoms, np.asarray(supercell_matrix), primitive_matrix, symprec)
+    if nac_params is None and model.long_range is not None:
+        primitive = build_graph(setup.primitive, model.cutoff, model.species, model.dtype, model.device)
+        nac_params = model.long_range.nac_params(primitive)
     found, qspace = _computed(setup, model, method, engine, distance, nac_params, progress)
     found = replace(found, quality=replace(found.quality, supercell_search=curve))
     # Without the q-space engine there is nothing exact between the q-points of the supercell to compare with.

@@ -122,6 +122,9 @@ def run_force_constants(inputs: dict[str, Any], options: ForceConstantsOptions, 
         'n_supercell_atoms': len(phonon.supercell),
         'symprec': options.symprec,
     }
+    if found.nac_params is not None and inputs.get('nac_params') is None:
+        # of the potential's own charges: nobody gave any
+        data['nac_params'] = {name: np.asarray(found.nac_params[name]) for name in ('born', 'dielectric')}
 
     def write_files(folder: Path) -> None:
         # In memory first, as in exchange.arrays: HDF5 does not survive a full disk.

@@ -16,6 +16,7 @@ from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.registry import DTYPES, load_potential
 from aiida_mlfc.core.potentials.training.defaults import default_config
+from aiida_mlfc.core.potentials.training.known_charges import known_charges
 from aiida_mlfc.core.potentials.training.reference_energies import starting_energies
 from aiida_mlfc.core.potentials.training.references import Reference
 from aiida_mlfc.core.references.force_sets import ReferenceError
@@ -38,6 +39,10 @@ def starting_model(
         energies = starting_energies(references, model.species, options.reference_energies())
         if energies is not None:
             model.reference_energies.copy_(torch.as_tensor(energies))
+        charges = known_charges(references, model.species)
+        if model.electrostatics is not None and charges is not None:
+            # What is known need not be learned: the network is left with what is short-ranged.
+            model.electrostatics.give(charges, 'Born charges and dielectric tensors of the training data')
         return model.to(dtype).to(options.device), {}
     beside = job_folder / options.foundation_model
     path = beside if beside.is_file() else resolve(options.foundation_model)

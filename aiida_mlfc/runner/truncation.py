@@ -75,7 +75,9 @@ def measure_truncation(
     n_qpoints: int = DEFAULT_QPOINTS,
     max_cost: float = math.inf,
 ) -> Truncation:
-    """Exact frequencies between the q-points of the supercell, beside interpolated ones; LO-TO splitting in neither.
+    """Exact frequencies between the q-points of the supercell, beside interpolated ones.
+
+    LO-TO splitting is in neither; in both, that of its own charges, where the potential has charges.
 
     :param qspace: of the same primitive cell and potential.
     :param max_cost: in the unit of :class:`~aiida_mlfc.runner.engines.Costs`; fewer q-points are taken where they would
@@ -88,7 +90,7 @@ def measure_truncation(
         fewer = min(n_qpoints, max(FEWEST_QPOINTS, affordable))
         qpoints = points_between(force_constants, qspace.stars.operations, fewer)
     exact = frequencies(hermitian_part(qspace.at(qpoints).matrices(phonon.primitive.masses)))
-    nac_params, phonon.nac_params = phonon.nac_params, None
+    nac_params, phonon.nac_params = phonon.nac_params, qspace.engine.nac_params
     phonon.run_qpoints(qpoints)
     interpolated = np.array(phonon.qpoints.frequencies)
     phonon.nac_params = nac_params

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,14 @@ from aiida_mlfc.core.checkpoint_files import read_header
 from aiida_mlfc.core.checkpoint_header import sha256_of
 from aiida_mlfc.core.potentials.training import uncertainty
 from aiida_mlfc.core.references.configurations import read_configurations
+from aiida_mlfc.exchange.arrays import read_arrays
 from aiida_mlfc.exchange.names import TRAINED_FILE
 from aiida_mlfc.exchange.results import read_result
+from aiida_mlfc.exchange.training_options import TrainOptions
 from aiida_mlfc.runner import training
 from aiida_mlfc.runner.run import run_job
+from aiida_mlfc.runner.training_data import read_force_set
+from aiida_mlfc.runner.training_start import starting_model
 
 from ..spring_sets import other_functional, write_springs
 
@@ -65,6 +70,29 @@ def test_card_and_result(trained):
     assert header.card['validity']['has_stress'] is True
     # neighbours within 3.2 Å in rock salt: six
     assert header.config['average_neighbours'] == 6.0
+
+
+def test_charges_are_learned_where_none_are_known(springs, tmp_path):
+    prepare_job([springs], tmp_path, {**OPTIONS, 'steps': 20, 'model': {**MODEL, 'electrostatics': True}})
+    assert run_job(tmp_path) == 0
+    header = read_header(tmp_path / TRAINED_FILE)
+    entry = header.card['latent charges']
+    assert entry['from'] == 'learned with the weights'
+    charges = entry['elementary charges, Z*/√ε∞']
+    assert set(charges) == {'Na', 'Cl'}
+    np.testing.assert_allclose(list(charges.values()), weights(tmp_path)['electrostatics.charges'], atol=1e-4)
+
+
+def test_charges_are_taken_where_they_are_known(springs, tmp_path):
+    job = tmp_path / 'job'
+    prepare_job([springs], job, OPTIONS)
+    reference = read_force_set(read_arrays(next((job / 'inputs').glob('*.hdf5'))))
+    born = {'born': np.array([np.eye(3), -np.eye(3)]), 'dielectric': 4.0 * np.eye(3), 'factor': 14.4}
+    options = TrainOptions(model={**MODEL, 'electrostatics': True})
+    model, _ = starting_model([replace(reference, born=born)], options, job)
+    assert model.long_range.charges.tolist() == [0.5, -0.5]
+    assert not model.long_range.charges.requires_grad
+    assert 'Born' in model.long_range.origin
 
 
 def test_killed_and_resumed_gives_the_same_weights(springs, trained, tmp_path):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
+from aiida_mlfc.core.potentials.long_range import LatentCharges
 
 
 class EnergyModel(nn.Module, ABC):
@@ -16,14 +17,14 @@ class EnergyModel(nn.Module, ABC):
 
     Nothing in a model detaches, takes an argmax, clamps an angle or leaves torch, and whatever an atom learns from
     another crosses through ``graph.neighbours``: on these two rules all derivatives stand, on the second one the
-    q-space engine alone.
+    q-space engine alone. The one exception is :attr:`long_range`, whose second derivatives are known at every q.
     """
 
     #: radius within which atoms see each other directly, Å
     cutoff: float
     #: number of times a neighbour's features are read
     n_message_layers: int
-    #: largest distance at which one atom can change the energy of another, Å
+    #: largest distance at which one atom can change the energy of another, Å; :attr:`long_range` apart
     interaction_range: float
     #: atomic numbers, in the order of the columns of ``graph.atom_types``
     species: tuple[int, ...]
@@ -36,6 +37,15 @@ class EnergyModel(nn.Module, ABC):
     @abstractmethod
     def forward(self, graph: AtomGraph) -> Tensor:
         """Energies of the systems of ``graph``, shape ``(n_systems,)``, eV."""
+
+    @property
+    def long_range(self) -> LatentCharges | None:
+        """The Coulomb energy that :meth:`forward` holds, if it holds one."""
+        return None
+
+    def local_energy(self, graph: AtomGraph) -> Tensor:
+        """What :meth:`forward` returns, without :attr:`long_range`."""
+        return self(graph)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -11,12 +11,14 @@ gives another Hermitian matrix, which nothing here can notice: comparison with a
 Cost, M3GNet with 128 channels, Si with 2 atoms, float64, one CPU thread: one q (6 columns, two lanes) takes 0.84 of
 energy and forces of 64 atoms with the same model.
 
-Atoms may feel forces. Long-range electrostatics are not in here: LO-TO splitting is added by whoever has the charges.
+Atoms may feel forces. A Coulomb energy (:mod:`aiida_mlfc.core.potentials.long_range`) crosses no door; its own Φ(q) is
+added. LO-TO splitting of other potentials is added by whoever has the charges.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,8 +62,14 @@ class BlochForceConstants:
             return tensor
 
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):
-            energy = model(self._graph).sum()
+            energy = model.local_energy(self._graph).sum()
             (self._gradient,) = torch.autograd.grad(energy, self._graph.positions, create_graph=True)
+        self._long_range = model.long_range
+        self._far_gradient = torch.zeros_like(self._gradient)
+        if self._long_range is not None:
+            with torch.enable_grad():
+                far = self._long_range(self._graph).sum()
+                (self._far_gradient,) = torch.autograd.grad(far, self._graph.positions, retain_graph=True)
         for tensor in (*model.parameters(), *model.buffers()):
             saved.pop(tensor.untyped_storage().data_ptr(), None)
         #: What both passes keep for the second backward, bytes. A lane needs no more than a cotangent for each of
@@ -76,7 +84,12 @@ class BlochForceConstants:
     @property
     def gradient(self) -> Tensor:
         """dE/dx at rest, shape ``(n_atoms, 3)``, eV/Å."""
-        return self._gradient.detach()
+        return self._gradient.detach() + self._far_gradient
+
+    @property
+    def nac_params(self) -> dict[str, Any] | None:
+        """Of the charges that the potential itself has, in phonopy's form; None if it has none."""
+        return None if self._long_range is None else self._long_range.nac_params(self._graph)
 
     def products(self, qpoints: Tensor, fields: Tensor, create_graph: bool = False) -> Tensor:
         """Φ(q) v for pairs of q and v, in one backward pass.
@@ -102,7 +115,11 @@ class BlochForceConstants:
         with torch.enable_grad(), self._graph.state.phased(qpoints):
             products = torch.vmap(second_backward)(cotangents.view(-1, *self._gradient.shape))
         real, *others = products.reshape(len(fields), len(lanes), -1).unbind(1)
-        return torch.complex(real, others[0] if others else torch.zeros_like(real))
+        near = torch.complex(real, others[0] if others else torch.zeros_like(real))
+        if self._long_range is None:
+            return near
+        with torch.set_grad_enabled(create_graph):
+            return near + self._long_range.bloch_products(self._graph, qpoints, fields)
 
     def matrix(self, qpoint: Tensor, create_graph: bool = False) -> Tensor:
         """Φ(q) of one q, as :func:`bloch_force_constants` has it; ``(3 n_atoms, 3 n_atoms)``, complex, eV/Å²."""

@@ -49,6 +49,10 @@ class DXConfig:
     average_neighbours: float = 40.0
     #: multiplies the atomic energies, eV
     energy_scale: float = 1.0
+    #: a Coulomb energy of one latent charge a species beside the atomic energies
+    electrostatics: bool = False
+    #: standard deviation of the Gaussians that carry these charges, Å
+    charge_width: float = 1.0
     #: how atomic energies become an energy; only the sum is extensive
     readout: Literal['sum'] = 'sum'
     #: recompute blocks in the backward pass instead of keeping them: halves the memory of forces, hardly that of
@@ -65,6 +69,9 @@ class DXConfig:
             raise ValueError(f'channels: got {self.channels}, wanted a multiple of n_heads={self.n_heads}')
         if self.cutoff <= 0:
             raise ValueError(f'cutoff: got {self.cutoff} Å, wanted a positive radius')
+        if not 0.5 <= self.charge_width <= 5:
+            # sharper ones need more reciprocal vectors than memory holds
+            raise ValueError(f'charge_width: got {self.charge_width} Å, wanted 0.5 to 5')
         if self.readout != 'sum':
             raise ValueError(
                 f"readout: got {self.readout!r}, wanted 'sum': a mean is not extensive, force constants scale as 1/N"

@@ -21,6 +21,7 @@ from aiida_mlfc.core.potentials.dx.radial import ENVELOPES, RadialNetwork, SineB
 from aiida_mlfc.core.potentials.dx.tensor_product import DEGREE_SIZES, N_ROWS, coupling_tensor, edge_matrices, harmonics
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.interface import EnergyModel
+from aiida_mlfc.core.potentials.long_range import LatentCharges
 
 
 class Block(nn.Module):
@@ -71,6 +72,7 @@ class DXModel(EnergyModel):
         self.readout = nn.Sequential(nn.Linear(c, c), nn.SiLU(), nn.Linear(c, 1))
         #: energy of each species in the model's zero, shape ``(n_species,)``, eV
         self.register_buffer('reference_energies', torch.zeros(n_types))
+        self.electrostatics = LatentCharges(n_types, config.charge_width) if config.electrostatics else None
         self.to(torch.get_default_dtype())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DXModel:
@@ -81,10 +83,18 @@ class DXModel(EnergyModel):
 
     def forward(self, graph: AtomGraph) -> Tensor:
         """Energies, shape ``(n_systems,)``, eV. See :class:`EnergyModel`."""
+        local = self.local_energy(graph)
+        return local if self.electrostatics is None else local + self.electrostatics(graph)
+
+    @property
+    def long_range(self) -> LatentCharges | None:
+        return self.electrostatics
+
+    def local_energy(self, graph: AtomGraph) -> Tensor:
         return graph.sum_to_systems(self.atomic_energies(graph))
 
     def atomic_energies(self, graph: AtomGraph) -> Tensor:
-        """Contribution of each atom, shape ``(n_atoms,)``, eV; only their sum has a meaning."""
+        """Contribution of each atom without electrostatics, shape ``(n_atoms,)``, eV; only their sum has a meaning."""
         edges, x = self._embed(graph)
         for block in self.blocks:
             if self.config.checkpoint_blocks and torch.is_grad_enabled():
