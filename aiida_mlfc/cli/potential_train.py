@@ -27,7 +27,7 @@ def _show_config(ctx: click.Context, parameter: click.Parameter, asked: bool) ->
     required=True,
     type=click.Path(path_type=Path),
     metavar='PATH',
-    help='phonopy.yaml, FORCE_SETS, extended XYZ, a folder or archive of them; any number of times.',
+    help='Files of phonopy or phono3py, extended XYZ, a folder or archive of them; any number of times.',
 )
 @click.option('--output', '-o', required=True, type=click.Path(dir_okay=False, path_type=Path), help='.safetensors')
 @click.option(

@@ -112,15 +112,20 @@ def assemble(candidate: Candidate, settings: Settings, started: float) -> Refere
 
 def source_of(path: Path, files: dict[str, Path], meta: dict[str, Any], settings: Settings, content: str) -> Source:
     """Where files come from, by what ``meta.json`` says and the checksums of the others."""
-    # one YAML of phono3py can hold two sets: what tells them apart
-    order = next((f'set of order {order}' for order, (role, _) in PHONO3PY.items() if role in files), None)
+    more = {key: meta[key] for key in _KEPT if meta.get(key)}
+    order = next((order for order, (role, _) in PHONO3PY.items() if role in files), 0)
+    if order:
+        # one YAML of phono3py can hold two sets: what tells them apart
+        more['phono3py'] = f'set of order {order}'
+    if order == 2 and 'name' in more:
+        more['name'] = f'{more["name"]}-fc2'
     return Source(
         path=str(path),
         sha256={path.name: sha256_of(path) for role, path in sorted(files.items()) if role != 'meta'},
         content=content,
         functional=settings.functional or str(meta.get('functional') or NOT_STATED),
         licence=settings.licence or str(meta.get('licence') or NOT_STATED),
-        more={**{key: meta[key] for key in _KEPT if meta.get(key)}, **({'phono3py': order} if order else {})},
+        more=more,
     )
 
 

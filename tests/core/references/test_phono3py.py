@@ -120,11 +120,14 @@ def test_force_constants_are_those_of_the_springs(name):
 
 def test_forces_in_the_yaml_go_before_files_and_a_named_file_before_all(plain, sets):
     folder = plain(second=True)
+    (folder / 'meta.json').write_text('{"name": "toy"}')
     assert [c.name for c in find(folder)] == ['springs', 'springs-fc2']
     (third,) = read_references([folder / 'FORCES_FC3'])
     (second,) = read_references([folder / 'FORCES_FC2'])
     assert third.name == 'springs'
     assert second.name == 'springs-fc2'
+    # what sets are called in a training, where names have to differ
+    assert [item.source.more['name'] for item in (third, second)] == ['toy', 'toy-fc2']
     np.testing.assert_array_equal(third.sets.forces, sets['with_cutoff'].sets.forces)
     np.testing.assert_array_equal(second.sets.forces, sets['with_cutoff-fc2'].sets.forces)
     # a file by another name stands alone
