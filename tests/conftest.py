@@ -37,7 +37,7 @@ LONG = (
     'workchains/test_second_look.py',
     'cli/test_compare.py',
     'runner/test_workers.py',
-    'runner/test_run.py',
+    'runner/test_interruption.py',
     'runner/test_training_settings.py',
 )
 
