@@ -32,7 +32,12 @@ OF_RECIPE = {
     'patience': 'patience',
     'eval_interval': 'eval_interval',
 }
-OF_MODEL = {'num_channels': 'channels', 'num_interactions': 'n_layers', 'r_max': 'cutoff'}
+OF_MODEL = {
+    'num_channels': 'channels',
+    'num_interactions': 'n_layers',
+    'r_max': 'cutoff',
+    'electrostatics': 'electrostatics',
+}
 #: share of the steps after which stage two begins, where only ``stage_two`` is said
 START_STAGE_TWO = 0.7
 #: folder of the job that holds the file of ``foundation_model``, under its own name: official files have no other
@@ -77,6 +82,9 @@ class TrainOptions:
     r_max: Any = _setting(None, float, 'Cutoff of the model, Å; 5 by default.')
     num_channels: Any = _setting(None, int, 'Features of each component; 32 by default.')
     num_interactions: Any = _setting(None, int, 'Attention blocks; 2 by default.')
+    electrostatics: Any = _setting(
+        None, bool, 'Latent charges: from the Born charges of the force sets, or learned where these have none.'
+    )
     lr: Any = _setting(None, float, 'Largest learning rate; 0.005 by default.')
     warmup_steps: Any = _setting(None, int, 'Steps of linear warm-up; 50 by default.')
     weight_decay: Any = _setting(None, float, 'Of AdamW, on matrices; 1e-4 by default.')
@@ -144,7 +152,7 @@ class TrainOptions:
         if self.foundation_model and self.E0s not in ('average', 'zero'):
             wrong.append('foundation_model: its energies of free atoms are fixed, leave out E0s')
         if self.foundation_model and (self.model or any(getattr(self, name) is not None for name in OF_MODEL)):
-            wrong.append('foundation_model: its architecture is fixed, leave out r_max, num_channels and model')
+            wrong.append(f'foundation_model: its architecture is fixed, leave out {", ".join(OF_MODEL)} and model')
         return wrong
 
     def reference_energies(self) -> str | dict[str, float]:
