@@ -24,7 +24,7 @@ demo: install
 silicon:
 	bash workflows/dft_reference_silicon.sh
 
-# Each file as a whole in one worker, in the order of tests/conftest.py; a worker needs up to 3 GB.
+# Each file as a whole in one worker, in the order of tests/conftest.py; four workers at most, for their memory.
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
