@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from add_uncertainty import ensemble
 
 from aiida_mlfc.core.potentials.checkpoints import save_dx
 from aiida_mlfc.core.potentials.dx.config import DXConfig
@@ -34,12 +35,15 @@ class Plan:
     :param references: names of force sets; one folded cell of each enters every step, once for each time it is named.
     :param stages: one after the other, on the weights that the one before left.
     :param extra_qpoints: for each stage, wave vectors off the mesh of a reference, with interpolated labels.
+    :param members: of the ensemble that says how unsure the potential is. One scale serves all crystals: dx-demo, whose
+        errors lie between 0.007 and 0.35 THz, has none.
     """
 
     config: DXConfig
     references: tuple[str, ...]
     stages: tuple[Recipe, ...]
     extra_qpoints: tuple[dict[str, list[tuple[float, float, float]]], ...]
+    members: int = 0
 
 
 _QUARTZ_QPOINTS = [(1 / 3, 1 / 3, 0.0), (1 / 3, 0.0, 0.0), (1 / 3, 1 / 3, 0.5)]
@@ -85,6 +89,7 @@ PLANS = {
         references=('Si_PBEsol_fc3',) * 4,
         stages=(Recipe(n_steps=5000, supercell_share=0.4, n_undisplaced=1),),
         extra_qpoints=({'Si_PBEsol_fc3': _SI_QPOINTS},),
+        members=5,
     ),
 }
 
@@ -134,6 +139,8 @@ def main() -> None:
         stages,
         plan.extra_qpoints,
     )
+    if plan.members:
+        model.metadata |= ensemble(model, list(loaded.values()), plan.members)
     save_dx(model, arguments.output / f'{arguments.name}.safetensors')
     for row in model.metadata['errors on configurations never seen']:
         if 'error' in row:

@@ -12,6 +12,7 @@ from aiida_mlfc.core.potentials.training.references import load_reference
 from aiida_mlfc.core.structures.checks import UnknownSpeciesError
 from aiida_mlfc.runner.bloch_phases import frequencies
 from aiida_mlfc.runner.evaluation import evaluate
+from aiida_mlfc.runner.uncertainty import frequency_spread
 
 REFERENCE = Path(__file__).parents[4] / 'shared' / 'data' / 'dft_references' / 'Si_PBEsol_fc3'
 #: lattice parameter of the reference, Å
@@ -39,6 +40,14 @@ def test_card_is_what_the_potential_does(potential):
     found = evaluate(potential, load_reference(REFERENCE).part(1))
     for key in ('relative_frobenius_percent', 'frequency_mae_THz', 'frequency_max_error_THz'):
         assert found[key] == pytest.approx(claimed[key], rel=1e-3), key
+
+
+def test_it_knows_how_unsure_it_is(potential):
+    """The spread of its ensemble is of the size of its error on configurations it never saw, in another mesh of q."""
+    (claimed,) = potential.metadata['errors on configurations never seen']
+    found = compute_force_constants(bulk('Si', 'diamond', LATTICE), [1, 1, 1], potential, truncation_qpoints=0)
+    spread = frequency_spread(found, potential)
+    assert 0.5 * claimed['frequency_mae_THz'] < spread < 3 * claimed['frequency_mae_THz']
 
 
 def test_silicon_as_it_is_known(potential):
