@@ -54,9 +54,10 @@ def _row(node: Data) -> dict[str, Any]:
     node._validate_storability()
     node._validate()
     node.backend_entity.clean_values()
+    # As caching does before it stores: afterwards every file is looked up in the index of the repository.
+    hashed = make_hash(node.base.caching.get_objects_to_hash())
     node.base.repository._store()
     model = node.backend_entity.bare_model
-    hashed = make_hash(node.base.caching.get_objects_to_hash())
     return {
         **{column: getattr(model, column) for column in _COLUMNS},
         'uuid': str(model.uuid),
