@@ -39,7 +39,11 @@ from aiida_mlfc.core.potentials.training.references import Reference, load_refer
 from aiida_mlfc.core.structures.cells import to_phonopy
 
 #: changes of dx's default recipe
-DX: dict[str, dict[str, Any]] = {'dx, forces': {}, 'dx, then Hessian products': {'start_stage_two': 0.8}}
+DX: dict[str, dict[str, Any]] = {
+    'dx, forces': {},
+    'dx, forces of supercells': {'folded': False},
+    'dx, then Hessian products': {'start_stage_two': 0.8},
+}
 #: settings of :class:`~tensor_baseline_network.TensorNetwork`
 TENSORS: dict[str, dict[str, Any]] = {
     'tensors, self-term predicted': {'self_term': 'predicted'},
