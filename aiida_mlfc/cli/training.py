@@ -100,6 +100,10 @@ def prepare_job(
     if not inputs:
         raise TrainingError(f'there is nothing to learn from in {", ".join(map(str, paths))}')
     write_job(folder, Job('train', _with_foundation(dict(options), folder), names), inputs)
+    for left in (folder / 'inputs').glob('*.hdf5'):
+        # of an earlier training in the same folder, from more force sets
+        if left.stem not in inputs:
+            left.unlink()
     return refused
 
 

@@ -258,3 +258,13 @@ def test_set_with_another_functional_mixed_in_never_reaches_the_job(tmp_path):
     write_springs(tmp_path / 'mixed', other_functional)
     (refusal,) = read_configurations([tmp_path / 'mixed'])
     assert 'another functional' in refusal.error
+
+
+def test_force_sets_of_an_earlier_training_are_gone(springs, tmp_path):
+    write_springs(tmp_path / 'others' / 'first')
+    write_springs(tmp_path / 'others' / 'second', lattice=5.5)
+    job = tmp_path / 'job'
+    prepare_job([tmp_path / 'others'], job, OPTIONS)
+    assert len(list((job / 'inputs').iterdir())) == 2
+    prepare_job([springs], job, OPTIONS)
+    assert [path.stem for path in (job / 'inputs').iterdir()] == ['r00000']
