@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from vesin import NeighborList
 
 #: Two atoms closer than this (Å) stand on one site: the shortest bond known, H-H, is 0.74 Å.
 SHORTEST_DISTANCE = 0.5
@@ -43,6 +42,9 @@ def check_species(numbers: np.ndarray, species: Sequence[int]) -> None:
 
 def check_structure(atoms: Atoms) -> None:
     """:func:`check_cell`, and no two atoms on one site."""
+    # Here and not above: it imports torch where there is one, and daemons need none.
+    from vesin import NeighborList
+
     check_cell(atoms)
     search = NeighborList(cutoff=2 * SHORTEST_DISTANCE, full_list=True)
     i, j, distances = search.compute(points=atoms.positions, box=np.array(atoms.cell), periodic=True, quantities='ijd')
