@@ -1,13 +1,15 @@
 """Spherical harmonics up to l = 2 and the depthwise O(3) tensor product by small matrix products.
 
 Features are rows 0 | 1-3 | 4-8 for l = 0, 1, 2 with natural parity (0e + 1o + 2e), which products with Y(r) keep.
-Harmonics are in e3nn's order and component normalisation; Clebsch-Gordan coefficients are e3nn's ``wigner_3j``.
+Harmonics are in e3nn's order and component normalisation, coupling coefficients are those of its ``wigner_3j``.
+They are computed here, for e3nn imports torch._dynamo: two seconds of every process that loads a potential.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,19 +60,34 @@ def harmonics(unit_vectors: Tensor) -> Tensor:
     )
 
 
+def wigner_3j(l1: int, l2: int, l3: int) -> Tensor:
+    """Coupling of real harmonics where l1 + l2 + l3 is even: ∫ Y_l1 Y_l2 Y_l3 over the sphere, of norm 1.
+
+    The integrand is a polynomial of degree 6 at most; four Gauss-Legendre nodes by seven angles integrate it exactly.
+
+    :return: shape ``(2 l1 + 1, 2 l2 + 1, 2 l3 + 1)``, float64.
+    """
+    cosines, weights = (torch.as_tensor(x) for x in np.polynomial.legendre.leggauss(4))
+    angles = torch.arange(7, dtype=torch.float64) * (2 * math.pi / 7)
+    sines = (1 - cosines * cosines).sqrt()
+    x, z = torch.outer(sines, angles.cos()), torch.outer(sines, angles.sin())
+    rows = harmonics(torch.stack((x, cosines[:, None].expand_as(x), z), dim=-1).flatten(0, 1))
+    parts = (rows[:, _DEGREE_START[d] : _DEGREE_START[d] + DEGREE_SIZES[d]] for d in (l1, l2, l3))
+    integral = torch.einsum('p,pa,pb,pc->abc', weights.repeat_interleave(7), *parts)
+    return integral / torch.linalg.norm(integral)
+
+
 def coupling_tensor() -> Tensor:
     """K[(l1, path, output component, feature component), harmonic], shape ``(115, 9)``, float64.
 
     Every output component has unit variance for unit-variance inputs: √(2 l3 + 1) over the root of the number of
     paths into l3.
     """
-    from e3nn.o3 import wigner_3j
-
     fan_in = [sum(path[2] == degree for path in PATHS) for degree in range(3)]
     blocks = []
     for l1, l2, l3 in PATHS:
         block = torch.zeros(DEGREE_SIZES[l3], DEGREE_SIZES[l1], N_ROWS, dtype=torch.float64)
-        coupling = wigner_3j(l1, l2, l3, dtype=torch.float64).permute(2, 0, 1)
+        coupling = wigner_3j(l1, l2, l3).permute(2, 0, 1)
         block[:, :, _DEGREE_START[l2] : _DEGREE_START[l2] + DEGREE_SIZES[l2]] = coupling
         blocks.append(block.flatten(0, 1) * math.sqrt((2 * l3 + 1) / fan_in[l3]))
     return torch.cat(blocks)

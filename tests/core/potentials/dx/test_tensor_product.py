@@ -1,5 +1,8 @@
 """Harmonics against e3nn, and the dense tensor product under rotations and reflections."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +18,7 @@ from aiida_mlfc.core.potentials.dx.tensor_product import (
     depthwise_product,
     edge_matrices,
     harmonics,
+    wigner_3j,
 )
 
 from .representation import representation
@@ -23,6 +27,22 @@ from .representation import representation
 def random_units(n):
     vectors = torch.randn(n, 3, dtype=torch.float64, generator=torch.manual_seed(0))
     return vectors / vectors.norm(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize('path', PATHS)
+def test_couplings_are_those_of_e3nn(path):
+    """Signs included: weights of checkpoints were trained with them."""
+    torch.testing.assert_close(wigner_3j(*path), o3.wigner_3j(*path, dtype=torch.float64), rtol=0, atol=1e-14)
+
+
+def test_nothing_brings_dynamo_along():
+    """Two seconds of every process that computes force constants."""
+    program = (
+        'import sys; from ase.build import bulk; from aiida_mlfc import compute_force_constants;'
+        "compute_force_constants(bulk('Si', 'diamond', 5.43), [1, 1, 1], 'dx-demo');"
+        "assert not {'e3nn', 'torch._dynamo'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, '-c', program], check=True, timeout=300)
 
 
 def test_harmonics_are_those_of_e3nn():
