@@ -139,7 +139,8 @@ def _with_energies(options: dict[str, Any], hint: str) -> dict[str, Any]:
     import yaml
 
     given = options.get('E0s')
-    if isinstance(given, str) and Path(given).is_file():
+    # text that is JSON already is no name, and too long for one
+    if isinstance(given, str) and not given.lstrip().startswith('{') and Path(given).is_file():
         try:
             given = yaml.safe_load(Path(given).read_text())
         except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -39,10 +39,11 @@ def starting_model(
         energies = starting_energies(references, model.species, options.reference_energies())
         if energies is not None:
             model.reference_energies.copy_(torch.as_tensor(energies))
-        charges = known_charges(references, model.species)
-        if model.electrostatics is not None and charges is not None:
-            # What is known need not be learned: the network is left with what is short-ranged.
-            model.electrostatics.give(charges, 'Born charges and dielectric tensors of the training data')
+        if model.electrostatics is not None:
+            charges = known_charges(references, model.species)
+            if charges is not None:
+                # What is known need not be learned: the network is left with what is short-ranged.
+                model.electrostatics.give(charges, 'Born charges and dielectric tensors of the training data')
         return model.to(dtype).to(options.device), {}
     beside = job_folder / options.foundation_model
     path = beside if beside.is_file() else resolve(options.foundation_model)

@@ -8,6 +8,7 @@ import click
 import numpy as np
 import pytest
 import yaml
+from ase.data import chemical_symbols
 from safetensors.numpy import load_file
 
 from aiida_mlfc.cli.potential_train import _with_energies
@@ -184,3 +185,9 @@ def test_energies_of_free_atoms_from_a_file(tmp_path, text):
     (tmp_path / 'atoms').write_text('- -1.5\n')
     with pytest.raises(click.BadParameter, match='holds no energies by symbol'):
         _with_energies({'E0s': str(tmp_path / 'atoms')}, '--E0s')
+
+
+def test_energies_of_more_elements_than_a_file_name_holds():
+    energies = dict.fromkeys(chemical_symbols[1:60], -1.25)
+    given = {'E0s': json.dumps(energies)}
+    assert train_options(given | _with_energies(given, '--E0s')).reference_energies() == energies
