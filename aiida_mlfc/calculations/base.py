@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 from aiida.common import CalcInfo, CodeInfo
 from aiida.common.folders import Folder
-from aiida.engine import CalcJob, CalcJobProcessSpec, ProcessState
-from aiida.engine.processes.calcjobs.monitors import CalcJobMonitors
-from aiida.engine.processes.calcjobs.tasks import Waiting
+from aiida.engine import CalcJob, CalcJobProcessSpec
 from aiida.orm import Dict, RemoteData
 
 from aiida_mlfc.data.many_crystals import ManyCrystals
 from aiida_mlfc.data.potential import PotentialData
-from aiida_mlfc.data.reading import read_each
 from aiida_mlfc.exchange.job import Job, JobFileError, check_workers, write_job
 from aiida_mlfc.exchange.names import INPUTS, OTHER_POTENTIAL_FILES, POTENTIAL_FILE, RESULTS, SUMMARY_FILE, check_key
 
@@ -43,15 +39,6 @@ def validate_workers(workers: Any, _: Any) -> str | None:
     except JobFileError as error:
         return str(error)
     return None
-
-
-class WaitingForJob(Waiting):
-    """AiiDA's, which loads all inputs at every look at a job to see whether there are monitors among them."""
-
-    @property
-    def monitors(self) -> CalcJobMonitors | None:
-        """As AiiDA's."""
-        return super().monitors if self.process.inputs.get('monitors') else None
 
 
 class MlfcCalculation(CalcJob, ManyCrystals):
@@ -146,22 +133,17 @@ class MlfcCalculation(CalcJob, ManyCrystals):
             'output_parameters.',
         )
 
-    @classmethod
-    def get_state_classes(cls) -> dict[Hashable, type[Any]]:
-        """As AiiDA's, with a state of our own for the time of the job."""
-        return {**super().get_state_classes(), ProcessState.WAITING: WaitingForJob}
-
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the job folder."""
         crystals = self.inputs[self.CRYSTALS]
         job = Job(
             self.TASK,
             self.job_options(),
-            read_each(crystals, self.name_of),
+            {key: self.name_of(key) for key in crystals},
             self._potential_file() if self.NEEDS_POTENTIAL else None,
             execution={name: self.inputs[name] for name in ('workers', 'again') if self.inputs.get(name) is not None},
         )
-        write_job(Path(folder.abspath), job, self.crystal_inputs())
+        write_job(Path(folder.abspath), job, {key: self.crystal_input(key) for key in crystals})
         code = CodeInfo()
         code.code_uuid = self.inputs.code.uuid
         code.cmdline_params = ['.']
@@ -191,10 +173,6 @@ class MlfcCalculation(CalcJob, ManyCrystals):
     def name_of(self, key: str) -> str:
         """What people call the crystal."""
         return self.inputs[self.CRYSTALS][key].label or key
-
-    def crystal_inputs(self) -> dict[str, dict[str, Any]]:
-        """Content of the input files by key."""
-        return read_each(self.inputs[self.CRYSTALS], self.crystal_input)
 
     def crystal_input(self, key: str) -> dict[str, Any]:
         """Content of the input file of one crystal."""

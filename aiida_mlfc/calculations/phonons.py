@@ -8,9 +8,8 @@ from aiida.engine import CalcJobProcessSpec
 from aiida_phonopy.data import ForceConstantsData
 
 from aiida_mlfc.calculations.base import MlfcCalculation, validate_keys
-from aiida_mlfc.data.force_constants import KEY_QUALITY, phonon_inputs
+from aiida_mlfc.data.force_constants import phonon_inputs
 from aiida_mlfc.data.phonons import OUTPUTS
-from aiida_mlfc.data.reading import read_each
 
 
 class PhononsCalculation(MlfcCalculation):
@@ -28,13 +27,6 @@ class PhononsCalculation(MlfcCalculation):
         for name, kind in OUTPUTS.items():
             spec.output_namespace(name, valid_type=kind, dynamic=True)
         spec.inputs['metadata']['options']['parser_name'].default = 'mlfc.phonons'
-
-    def crystal_inputs(self) -> dict[str, dict[str, Any]]:
-        """As for all, but one by one where sum rules are measured first: that is not quick."""
-        nodes = self.inputs.force_constants
-        if all(read_each(nodes, lambda key: KEY_QUALITY in nodes[key].base.attributes).values()):
-            return super().crystal_inputs()
-        return {key: self.crystal_input(key) for key in nodes}
 
     def crystal_input(self, key: str) -> dict[str, Any]:
         """Force constants with their cells and Born charges."""

@@ -24,7 +24,6 @@ from aiida_mlfc.data.crystals import content_sha256, crystal_key, structure_node
 from aiida_mlfc.data.nac import read_born
 from aiida_mlfc.data.outcomes import ScreenOutcome, rows_of
 from aiida_mlfc.data.potential import PotentialData
-from aiida_mlfc.data.reading import read_each
 from aiida_mlfc.data.screens import (
     earlier_outcomes,
     is_being_submitted,
@@ -220,7 +219,7 @@ class Screening:
         from aiida_mlfc.workchains.screen import ScreenWorkChain
 
         code = load_or_create_code(launch.code_label)
-        keys = read_each(pending, lambda sha: crystal_key(pending[sha].get_ase(), sha))
+        keys = {sha: crystal_key(node.get_ase(), sha) for sha, node in pending.items()}
         builder = ScreenWorkChain.get_builder_from_protocol(
             code,
             {keys[sha]: node for sha, node in pending.items()},

@@ -9,7 +9,6 @@ from aiida.orm import StructureData
 
 from aiida_mlfc.core.structures.cost import estimated_cost
 from aiida_mlfc.data.facts import facts_of
-from aiida_mlfc.data.reading import read_each
 
 
 def structure_costs(
@@ -21,8 +20,7 @@ def structure_costs(
     :param parameters: of ``mlfc.force_constants``.
     """
     choice = {key: parameters.get(key) for key in ('supercell_matrix', 'supercell_length')}
-    crystals = read_each(structures, lambda key: structures[key].get_ase())
-    return {key: estimated_cost(atoms, cutoff, **choice) for key, atoms in crystals.items()}
+    return {key: estimated_cost(node.get_ase(), cutoff, **choice) for key, node in structures.items()}
 
 
 def seconds_by_crystal(pks: Sequence[int]) -> dict[str, float]:

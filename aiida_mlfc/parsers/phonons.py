@@ -20,7 +20,6 @@ class PhononsParser(MlfcParser):
         """One node each."""
         source = self.given['force_constants'][key]
         primitive = (np.asarray(source.cell).T @ np.asarray(source.primitive_matrix, dtype=float)).T
-        label = source.label
         for name, node in phonon_nodes(read_arrays(folder / ARRAYS_FILE), data, primitive).items():
-            node.label = label
+            node.label = source.label
             self.out(f'{name}.{key}', node)

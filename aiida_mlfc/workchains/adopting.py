@@ -12,8 +12,6 @@ from typing import Any
 from aiida.engine import Process
 from aiida.orm import ProcessNode, QueryBuilder
 
-from aiida_mlfc.data.reading import nodes_in, read_again
-
 
 class AdoptsChildren:
     """Mixed into a work chain, before AiiDA's own class."""
@@ -31,13 +29,6 @@ class AdoptsChildren:
             # It may have no task. If it has one, the second is dropped by the worker that runs it.
             this.runner.controller.continue_process(child.pk, nowait=False, no_reply=True)
         return child
-
-    def _store_nodes(self, data: Any) -> None:
-        """As AiiDA's, which asks every node of the context whether it is stored."""
-        this: Any = self
-        if data is this.ctx:
-            read_again(nodes_in(data))
-        super()._store_nodes(data)  # type: ignore[misc]
 
 
 def _earlier_child(pk: int, label: str, process_type: str) -> ProcessNode | None:
