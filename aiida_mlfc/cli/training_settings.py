@@ -25,6 +25,8 @@ def training_settings(command: Callable[..., Any]) -> Callable[..., Any]:
         more: dict[str, Any] = {'type': click.Choice(choices) if choices else kind}
         if kind is bool:
             more = {'is_flag': True}
+            if setting.default is True:
+                names = [f'{name}/--no-{name[2:]}' for name in names]
         elif kind is list:
             more = {'multiple': True, 'metavar': 'NAME'}
         unsaid = setting.name == 'name' or setting.default in (None, '', False, 0)

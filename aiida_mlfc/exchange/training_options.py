@@ -85,6 +85,11 @@ class TrainOptions:
     electrostatics: Any = _setting(
         None, bool, 'Latent charges: from the Born charges of the force sets, or learned where these have none.'
     )
+    expansion: bool = _setting(
+        True,
+        bool,
+        'A cluster expansion to three bodies beside the network, solved for before training and again after it.',
+    )
     lr: Any = _setting(None, float, 'Largest learning rate; 0.005 by default.')
     warmup_steps: Any = _setting(None, int, 'Steps of linear warm-up; 50 by default.')
     weight_decay: Any = _setting(None, float, 'Of AdamW, on matrices; 1e-4 by default.')

@@ -18,10 +18,12 @@ import torch
 
 from aiida_mlfc.core.checkpoint_header import sha256_of
 from aiida_mlfc.core.potentials.checkpoints import save_potential
+from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.training.batches import Material, draw_batch, prepare
 from aiida_mlfc.core.potentials.training.defaults import default_recipe, default_steps, repeated
-from aiida_mlfc.core.potentials.training.loop import Trainer
+from aiida_mlfc.core.potentials.training.expansion_fit import fit_expansion
+from aiida_mlfc.core.potentials.training.loop import STATE_FILE, Trainer
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.reference_energies import correct
 from aiida_mlfc.core.potentials.training.references import Reference
@@ -169,7 +171,8 @@ def _train(
     model, start = starting_model(references, options, job_folder)
     for reference in unseen:
         check_elements(model, reference)
-    materials = repeated([prepare(reference, model) for reference in references], options.edges_per_step)
+    prepared = [prepare(reference, model) for reference in references]
+    materials = repeated(prepared, options.edges_per_step)
     recipe = default_recipe(options.seed, options.steps, **options.recipe_changes())
     if options.minutes:
         recipe = replace(recipe, n_steps=_steps(folder, model, materials, recipe, options.minutes))
@@ -177,6 +180,9 @@ def _train(
         recipe = replace(recipe, n_steps=default_steps(materials, recipe))
     set_aside = [s.valid for s in splits.values() if s.valid is not None]
     validation = Validation(set_aside, model) if set_aside else None
+    is_fitted = isinstance(model, DXModel) and model.expansion is not None and options.foundation_model is None
+    if is_fitted and not (folder / STATE_FILE).exists():
+        _fit(model, prepared, recipe, 'before training')
     trainer = Trainer(model, materials, recipe, folder, validation, json.dumps(start) if start else '')
     log = TrainingLog(folder, trainer.step)
     n_parameters = sum(p.numel() for p in model.parameters())
@@ -193,9 +199,20 @@ def _train(
             'configurations': {part.name: len(part.forces) for part in set_aside},
         }
     model = model.to(torch.float64).eval()
+    if is_fitted:
+        _fit(model, prepared, recipe, 'after training')
     if options.foundation_model is None and options.E0s == 'average':
         correct(model, references)
     return model, stage, start
+
+
+def _fit(model: EnergyModel, materials: Sequence[Material], recipe: Recipe, when: str) -> None:
+    assert isinstance(model, DXModel)
+    assert model.expansion is not None
+    started = time.perf_counter()
+    left = fit_expansion(model, materials, recipe)
+    said = f'{model.expansion.n_coefficients} coefficients, {100 * left:.2f} % of the forces are left'
+    print(f'mlfc-run: train: expansion {when}: {said} ({time.perf_counter() - started:.0f} s)', file=sys.stderr)
 
 
 def _steps(folder: Path, model: EnergyModel, materials: list[Material], recipe: Recipe, minutes: float) -> int:

@@ -15,12 +15,15 @@ from aiida_mlfc.core.checkpoint_header import sha256_of
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.registry import DTYPES, load_potential
-from aiida_mlfc.core.potentials.training.defaults import default_config
+from aiida_mlfc.core.potentials.training.defaults import crystal_systems, default_config
 from aiida_mlfc.core.potentials.training.known_charges import known_charges
 from aiida_mlfc.core.potentials.training.reference_energies import starting_energies
 from aiida_mlfc.core.potentials.training.references import Reference
 from aiida_mlfc.core.references.force_sets import ReferenceError
 from aiida_mlfc.exchange.training_options import TrainOptions
+
+#: of a network beside an expansion, eV: what is left to learn is small, and so are its steps
+ENERGY_SCALE = 0.5
 
 
 def starting_model(
@@ -35,7 +38,14 @@ def starting_model(
     dtype = DTYPES[options.default_dtype]
     torch.manual_seed(options.seed)
     if options.foundation_model is None:
-        model = DXModel(default_config(references, **options.model_changes()))
+        changes = options.model_changes()
+        if options.expansion:
+            changes = {'expansion_systems': crystal_systems(references), 'energy_scale': ENERGY_SCALE, **changes}
+        model = DXModel(default_config(references, **changes))
+        if model.expansion is not None:
+            # The network begins with nothing to say: it learns what the expansion leaves.
+            for weights in model.readout[-1].parameters():
+                torch.nn.init.zeros_(weights)
         energies = starting_energies(references, model.species, options.reference_energies())
         if energies is not None:
             model.reference_energies.copy_(torch.as_tensor(energies))

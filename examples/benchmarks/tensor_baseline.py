@@ -3,7 +3,8 @@
     python examples/benchmarks/tensor_baseline.py --reference FOLDER [--also FOLDER ...] --seconds 120 --output FOLDER
 
 Both have the same trunk, crystals, half of the configurations and CPU seconds on one thread. dx learns forces of
-displaced cells (its default recipe; also with Hessian products at the end), the baseline the whole force constants
+displaced cells (without an expansion; also with Hessian products at the end; and the expansion alone, which is solved
+for and takes what it takes), the baseline the whole force constants
 fitted to the same configurations. Errors are those against the other half, and on crystals that ``--also`` names:
 another supercell, functional or volume, of which neither has seen anything. Nothing is symmetrised before it is
 compared. The range of the energy model is not bounded by its cutoff, the baseline has blocks up to its reach and none
@@ -33,7 +34,8 @@ from aiida_mlfc.core.potentials.derivatives.rows import directional_responses
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.training.batches import prepare
-from aiida_mlfc.core.potentials.training.defaults import default_config, default_recipe, repeated
+from aiida_mlfc.core.potentials.training.defaults import crystal_systems, default_config, default_recipe, repeated
+from aiida_mlfc.core.potentials.training.expansion_fit import fit_expansion
 from aiida_mlfc.core.potentials.training.loop import Trainer
 from aiida_mlfc.core.potentials.training.references import Reference, load_reference
 from aiida_mlfc.core.structures.cells import to_phonopy
@@ -43,6 +45,7 @@ DX: dict[str, dict[str, Any]] = {
     'dx, forces': {},
     'dx, forces of supercells': {'folded': False},
     'dx, then Hessian products': {'start_stage_two': 0.8},
+    'dx, expansion alone': {'expansion': True},
 }
 #: settings of :class:`~tensor_baseline_network.TensorNetwork`
 TENSORS: dict[str, dict[str, Any]] = {
@@ -94,6 +97,8 @@ def dx_force_constants(model: DXModel, reference: Reference) -> np.ndarray:
 def train_dx(reference: Reference, changes: dict[str, Any], seconds: float, seed: int, model: dict[str, Any]) -> Any:
     """dx through its own Trainer: the network with averaged weights, steps, CPU seconds."""
     torch.manual_seed(seed)
+    if changes.get('expansion'):
+        return fit_dx(reference, seed, model)
     network = DXModel(default_config([reference], **model)).float()
     materials = repeated([prepare(reference, network)])
     recipe = default_recipe(seed, 1, checkpoint_interval=1e9, **changes)
@@ -103,6 +108,16 @@ def train_dx(reference: Reference, changes: dict[str, Any], seconds: float, seed
     with tempfile.TemporaryDirectory(prefix='mlfc-bench-') as folder:
         Trainer(network, materials, recipe, Path(folder)).run()
     return network, n_steps, time.process_time() - started
+
+
+def fit_dx(reference: Reference, seed: int, model: dict[str, Any]) -> Any:
+    """The expansion of a dx whose network says nothing; as :func:`train_dx`."""
+    network = DXModel(default_config([reference], expansion_systems=crystal_systems([reference]), **model))
+    for weights in network.readout[-1].parameters():
+        torch.nn.init.zeros_(weights)
+    started = time.process_time()
+    fit_expansion(network, [prepare(reference, network)], default_recipe(seed, 1))
+    return network, 0, time.process_time() - started
 
 
 def compare(reference: Reference, others: Sequence[Reference], given: argparse.Namespace) -> list[dict[str, Any]]:

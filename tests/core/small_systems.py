@@ -32,6 +32,17 @@ def small_dx(variant: str = 'v4', **changes) -> DXModel:
     return model
 
 
+def small_dx_with_expansion(**changes) -> DXModel:
+    """The same with a cluster expansion of random coefficients, for each of the small crystals."""
+    lengths = {'pair_cutoff': 5.2, 'triplet_cutoff': 3.9, 'pair_spacing': 0.4, 'triplet_spacing': 0.6}
+    model = small_dx(expansion_systems=((11, 17), (13,), (14,)), **lengths, **changes)
+    random = torch.Generator().manual_seed(8)
+    for coefficients, size in ((model.expansion.pair_coefficients, 0.5), (model.expansion.triplet_coefficients, 0.05)):
+        drawn = torch.randn(coefficients.shape, generator=random, dtype=torch.float64)
+        coefficients.copy_(size * drawn)
+    return model
+
+
 def small_crystals() -> dict[str, Atoms]:
     """Perfect diamond, rock salt and fcc, and the same displaced and sheared; 2 or 4 atoms.
 

@@ -48,6 +48,11 @@ class EnergyModel(nn.Module, ABC):
         return self(graph)
 
     @property
+    def message_cutoff(self) -> float:
+        """Radius within which features are read, Å: what an edge costs. ``cutoff`` but for terms that cost little."""
+        return self.cutoff
+
+    @property
     def dtype(self) -> torch.dtype:
         """Floating type of the parameters, and so of every graph the model takes."""
         return next(self.parameters()).dtype

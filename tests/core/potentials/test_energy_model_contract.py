@@ -27,7 +27,7 @@ from aiida_mlfc.core.structures.little_group import find_stars
 from aiida_mlfc.core.structures.operations import identity
 from aiida_mlfc.core.units import EV_PER_CUBIC_ANGSTROM_IN_GPA
 
-from ..small_systems import EmbeddedAtoms, small_crystals, small_dx
+from ..small_systems import EmbeddedAtoms, small_crystals, small_dx, small_dx_with_expansion
 from .mattersim.reference_values import TINY
 
 #: float64 models by name. metatomic and the shipped weights belong here as soon as they exist.
@@ -42,6 +42,7 @@ MODELS = {
     'dx-polynomial': partial(small_dx, envelope='polynomial'),
     'dx-recomputed-blocks': partial(small_dx, checkpoint_blocks=True),
     'dx-electrostatics': partial(small_dx, electrostatics=True),
+    'dx-expansion': small_dx_with_expansion,
     # loaded models are frozen; the contract trains
     'mattersim': lambda: load_mattersim(TINY).requires_grad_(True),
 }

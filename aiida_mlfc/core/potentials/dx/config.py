@@ -10,6 +10,9 @@ Attention = Literal['smooth_softmax', 'sigmoid', 'none', 'softmax']
 Norm = Literal['merged', 'none', 'per_degree']
 Envelope = Literal['bump', 'quartic', 'polynomial']
 
+#: of one crystal, in a cluster expansion: its coefficients grow with their third power
+MOST_ELEMENTS = 8
+
 
 class DXDefectWarning(UserWarning):
     """The chosen settings have a known defect; they exist to reproduce it."""
@@ -53,6 +56,15 @@ class DXConfig:
     electrostatics: bool = False
     #: standard deviation of the Gaussians that carry these charges, Å
     charge_width: float = 1.0
+    #: atomic numbers that occur together in a crystal, for each crystal: the pairs and triplets of a cluster expansion
+    #: beside the network (:mod:`~aiida_mlfc.core.potentials.dx.expansion`); none, and there is no expansion
+    expansion_systems: tuple[tuple[int, ...], ...] = ()
+    #: of its pair functions and of its triplets, Å
+    pair_cutoff: float = 9.0
+    triplet_cutoff: float = 5.0
+    #: of their spline grids, Å
+    pair_spacing: float = 0.3
+    triplet_spacing: float = 0.5
     #: how atomic energies become an energy; only the sum is extensive
     readout: Literal['sum'] = 'sum'
     #: recompute blocks in the backward pass instead of keeping them: halves the memory of forces, hardly that of
@@ -69,6 +81,21 @@ class DXConfig:
             raise ValueError(f'channels: got {self.channels}, wanted a multiple of n_heads={self.n_heads}')
         if self.cutoff <= 0:
             raise ValueError(f'cutoff: got {self.cutoff} Å, wanted a positive radius')
+        systems = tuple(sorted({tuple(sorted({int(z) for z in system})) for system in self.expansion_systems}))
+        object.__setattr__(self, 'expansion_systems', systems)
+        if unknown := sorted({z for system in systems for z in system} - set(self.species)):
+            raise ValueError(f'expansion_systems: got atomic numbers {unknown}, wanted species of the model')
+        if any(len(system) > MOST_ELEMENTS for system in systems):
+            raise ValueError(f'expansion_systems: got {systems}, wanted crystals of at most {MOST_ELEMENTS} elements')
+        # finer grids and longer reaches make more coefficients than memory holds
+        for name, low, high in (
+            ('pair_cutoff', 1.5, 15.0),
+            ('triplet_cutoff', 1.5, 8.0),
+            ('pair_spacing', 0.1, 1.0),
+            ('triplet_spacing', 0.2, 1.0),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f'{name}: got {getattr(self, name)} Å, wanted {low} to {high}')
         if not 0.5 <= self.charge_width <= 5:
             # sharper ones need more reciprocal vectors than memory holds
             raise ValueError(f'charge_width: got {self.charge_width} Å, wanted 0.5 to 5')
@@ -100,7 +127,8 @@ class DXConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored in a checkpoint."""
-        return asdict(self) | {'species': list(self.species)}
+        systems = [list(system) for system in self.expansion_systems]
+        return asdict(self) | {'species': list(self.species), 'expansion_systems': systems}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DXConfig:
@@ -108,7 +136,8 @@ class DXConfig:
         unknown = set(values) - set(cls.__dataclass_fields__)
         if unknown:
             raise ValueError(f'unknown dx settings {sorted(unknown)}: was the checkpoint written by a newer version?')
-        return cls(**{**values, 'species': tuple(values['species'])})
+        systems = tuple(tuple(system) for system in values.get('expansion_systems', ()))
+        return cls(**{**values, 'species': tuple(values['species']), 'expansion_systems': systems})
 
 
 #: What each variant of the source document means here.

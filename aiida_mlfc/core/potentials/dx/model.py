@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from aiida_mlfc.core.potentials.dx.attention import EdgeGeometry, GraphAttention
 from aiida_mlfc.core.potentials.dx.config import DXConfig
+from aiida_mlfc.core.potentials.dx.expansion import ClusterExpansion, within
 from aiida_mlfc.core.potentials.dx.layers import DegreeNorm, FeedForward
 from aiida_mlfc.core.potentials.dx.radial import ENVELOPES, RadialNetwork, SineBasis
 from aiida_mlfc.core.potentials.dx.tensor_product import DEGREE_SIZES, N_ROWS, coupling_tensor, edge_matrices, harmonics
@@ -73,6 +74,10 @@ class DXModel(EnergyModel):
         #: energy of each species in the model's zero, shape ``(n_species,)``, eV
         self.register_buffer('reference_energies', torch.zeros(n_types))
         self.electrostatics = LatentCharges(n_types, config.charge_width) if config.electrostatics else None
+        self.expansion = _expansion(config)
+        if self.expansion is not None:
+            self.cutoff = max(self.cutoff, self.expansion.cutoff)
+            self.interaction_range = max(self.interaction_range, self.expansion.reach)
         self.to(torch.get_default_dtype())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DXModel:
@@ -90,25 +95,35 @@ class DXModel(EnergyModel):
     def long_range(self) -> LatentCharges | None:
         return self.electrostatics
 
+    @property
+    def message_cutoff(self) -> float:
+        return self.config.cutoff
+
     def local_energy(self, graph: AtomGraph) -> Tensor:
         return graph.sum_to_systems(self.atomic_energies(graph))
 
     def atomic_energies(self, graph: AtomGraph) -> Tensor:
         """Contribution of each atom without electrostatics, shape ``(n_atoms,)``, eV; only their sum has a meaning."""
-        edges, x = self._embed(graph)
+        beside = 0.0 if self.expansion is None else self.expansion(graph)
+        edges, graph, x = self._embed(graph)
         for block in self.blocks:
             if self.config.checkpoint_blocks and torch.is_grad_enabled():
                 x = checkpoint(block, x, graph, edges, use_reentrant=False)
             else:
                 x = block(x, graph, edges)
         scalars = self.final_norm(x)[:, 0]
-        return self.config.energy_scale * self.readout(scalars)[:, 0] + graph.atom_types @ self.reference_energies
+        own = graph.atom_types @ self.reference_energies + beside
+        return self.config.energy_scale * self.readout(scalars)[:, 0] + own
 
-    def _embed(self, graph: AtomGraph) -> tuple[EdgeGeometry, Tensor]:
-        """Edge geometry, and first features: type embedding plus neighbours by degree."""
+    def _embed(self, graph: AtomGraph) -> tuple[EdgeGeometry, AtomGraph, Tensor]:
+        """Edge geometry, the graph of these edges, and first features: type embedding plus neighbours by degree."""
         vectors = graph.edge_vectors()
         distances = vectors.square().sum(-1).sqrt()
-        envelope = ENVELOPES[self.config.envelope](distances / self.cutoff)
+        if self.cutoff > self.config.cutoff:
+            # beyond its own cutoff everything of the network is zero, with all derivatives
+            near = torch.nonzero(distances.detach() < self.config.cutoff)[:, 0]
+            graph, vectors, distances = within(graph, near), vectors[near], distances[near]
+        envelope = ENVELOPES[self.config.envelope](distances / self.config.cutoff)
         types = graph.atom_types @ self.edge_type_features
         features = torch.cat(
             (self.basis(distances) * envelope[:, None], graph.centres(types), graph.neighbours(types)), dim=1
@@ -121,4 +136,12 @@ class DXModel(EnergyModel):
         )
         x = graph.sum_to_centres(by_row * angles[:, :, None]) / self.config.average_neighbours**0.5
         scalars = (graph.atom_types @ self.type_features)[:, None]
-        return edges, x + nn.functional.pad(scalars, (0, 0, 0, N_ROWS - 1))
+        return edges, graph, x + nn.functional.pad(scalars, (0, 0, 0, N_ROWS - 1))
+
+
+def _expansion(config: DXConfig) -> ClusterExpansion | None:
+    if not config.expansion_systems:
+        return None
+    systems = [[config.species.index(z) for z in system] for system in config.expansion_systems]
+    lengths = (config.pair_cutoff, config.triplet_cutoff, config.pair_spacing, config.triplet_spacing)
+    return ClusterExpansion(len(config.species), systems, *lengths)

@@ -25,6 +25,7 @@ class Material:
     """One reference, prepared: folded cells, the perfect supercell's graph, and the configurations to learn from.
 
     :param energies: of the configurations, shape ``(n_configs,)``, eV; None where they are not known.
+    :param costly: share of the edges whose features the model reads.
     """
 
     name: str
@@ -33,6 +34,12 @@ class Material:
     displacements: Tensor
     forces: Tensor
     energies: Tensor | None = None
+    costly: float = 1.0
+
+    @property
+    def edges(self) -> float:
+        """Mean number of edges of a folded cell, those that cost next to nothing left out."""
+        return self.costly * float(np.mean([cell.graph.n_edges for cell in self.cells]))
 
     @property
     def force_scale(self) -> float:
@@ -60,13 +67,17 @@ def prepare(reference: Reference, model: EnergyModel, extra_qpoints: Sequence[Se
     real = {'dtype': model.dtype, 'device': model.device}
     # Two atoms may move towards each other by this much.
     skin = max(SKIN, 2 * float(np.linalg.norm(reference.displacements, axis=2).max()))
+    cells = harmonic_cells(reference, model.cutoff, model.species, extra_qpoints)
+    lengths = cells[0].graph.edge_vectors().norm(dim=1)
+    reach = model.cutoff + SKIN if model.message_cutoff == model.cutoff else model.message_cutoff
     return Material(
         reference.name,
-        harmonic_cells(reference, model.cutoff, model.species, extra_qpoints),
+        cells,
         build_graph(reference.supercell, model.cutoff + skin, model.species, model.dtype, model.device),
         torch.as_tensor(reference.displacements, **real),
         torch.as_tensor(reference.forces, **real),
         None if reference.energies is None else torch.as_tensor(reference.energies, **real),
+        float((lengths <= reach).sum()) / max(1, len(lengths)),
     )
 
 

@@ -54,6 +54,11 @@ def default_config(references: Sequence[Reference], **changes: Any) -> DXConfig:
     return DXConfig(**settings)
 
 
+def crystal_systems(references: Sequence[Reference]) -> tuple[tuple[int, ...], ...]:
+    """Atomic numbers that occur together, for ``DXConfig.expansion_systems``."""
+    return tuple(sorted({tuple(sorted({int(z) for z in r.primitive.numbers})) for r in references}))
+
+
 def default_recipe(seed: int, n_steps: int, **changes: Any) -> Recipe:
     """The recipe for few materials.
 
@@ -74,9 +79,10 @@ def default_steps(materials: Sequence[Material], recipe: Recipe) -> int:
 
     :param materials: as often as they enter a step.
     """
-    cells = [float(np.mean([cell.graph.n_edges for cell in material.cells])) for material in materials]
-    at_rest = min(recipe.n_undisplaced, len(materials)) * np.mean([m.cells[0].graph.n_edges for m in materials])
-    supercells = recipe.supercell_share * np.mean([m.supercell.n_edges for m in materials])
+    cells = [material.edges for material in materials]
+    one_at_rest = float(np.mean([m.costly * m.cells[0].graph.n_edges for m in materials]))
+    at_rest = min(recipe.n_undisplaced, len(materials)) * one_at_rest
+    supercells = recipe.supercell_share * np.mean([m.costly * m.supercell.n_edges for m in materials])
     return int(np.clip(EDGES_IN_ALL / (sum(cells) + at_rest + supercells), FEWEST_STEPS, MOST_STEPS))
 
 
@@ -85,5 +91,5 @@ def repeated(materials: Sequence[Material], edges: int = EDGES_PER_STEP) -> list
 
     :param edges: of a batch.
     """
-    once = sum(float(np.mean([cell.graph.n_edges for cell in material.cells])) for material in materials)
+    once = sum(material.edges for material in materials)
     return list(materials) * int(np.clip(round(edges / once), 1, MOST_REPEATS))

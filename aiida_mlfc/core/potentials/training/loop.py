@@ -24,6 +24,8 @@ from aiida_mlfc.core.potentials.training.validation import Validation
 
 __all__ = ['Batch', 'Material', 'Trainer', 'draw_batch', 'loss_terms', 'prepare']
 
+#: in the folder of a training
+STATE_FILE = 'training_state.pt'
 #: steps over which a report averages
 REPORT_INTERVAL = 50
 
@@ -75,7 +77,7 @@ class Trainer:
 
     @property
     def checkpoint(self) -> Path:
-        return self.folder / 'training_state.pt'
+        return self.folder / STATE_FILE
 
     @property
     def step(self) -> int:

@@ -1,0 +1,142 @@
+"""The expansion by least squares: its design matrix against autograd, and coefficients that are known."""
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+
+from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces, energy_forces_stress
+from aiida_mlfc.core.potentials.dx.config import DXConfig
+from aiida_mlfc.core.potentials.dx.model import DXModel
+from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
+from aiida_mlfc.core.potentials.training.batches import prepare
+from aiida_mlfc.core.potentials.training.expansion_fit import derivative_rows, fit_expansion
+from aiida_mlfc.core.potentials.training.recipe import Recipe
+from aiida_mlfc.core.potentials.training.references import Reference
+from aiida_mlfc.core.units import EV_PER_CUBIC_ANGSTROM_IN_GPA
+
+from ...small_systems import SPECIES, small_dx, small_dx_with_expansion
+
+LENGTHS = {'pair_cutoff': 5.2, 'triplet_cutoff': 3.9, 'pair_spacing': 0.5, 'triplet_spacing': 0.8}
+#: almost none
+WEAK = {'pair_roughness': 1e-12, 'pair_size': 1e-12, 'triplet_size': 1e-12}
+
+
+def flat(expansion):
+    return torch.cat((expansion.pair_coefficients.flatten(), expansion.triplet_coefficients.flatten()))
+
+
+def silent(model):
+    """Without what the network says."""
+    with torch.no_grad():
+        model.readout[2].weight.zero_()
+        model.readout[2].bias.zero_()
+    return model
+
+
+def rock_salt():
+    atoms = bulk('NaCl', 'rocksalt', 5.5, cubic=True)
+    atoms.rattle(0.1, seed=1)
+    return atoms
+
+
+@pytest.mark.parametrize('atoms', [rock_salt(), bulk('Si', 'diamond', 5.43)], ids=['two species', 'one species'])
+def test_rows_are_the_derivatives_of_forces_and_stress(atoms):
+    model = silent(small_dx_with_expansion())
+    graph = build_graph(atoms, model.cutoff, SPECIES)
+    _, forces, stress = energy_forces_stress(model, graph)
+    rows, coefficients = derivative_rows(model.expansion, graph), flat(model.expansion)
+    assert torch.allclose(rows.forces @ coefficients, forces.detach(), rtol=0, atol=1e-11)
+    found = rows.virial @ coefficients * EV_PER_CUBIC_ANGSTROM_IN_GPA / graph.volumes()
+    assert torch.allclose(found, stress[0].detach(), rtol=0, atol=1e-9)
+    assert stress.abs().max() > 1
+
+
+def made_by(model) -> Reference:
+    """A reference as a model sees it: displaced supercells of rock salt with its forces."""
+    primitive = bulk('NaCl', 'rocksalt', a=5.5)
+    supercell = primitive * (2, 2, 2)
+    displacements = 0.02 * np.random.default_rng(3).standard_normal((10, len(supercell), 3))
+    forces = []
+    for u in displacements:
+        moved = supercell.copy()
+        moved.positions += u
+        forces.append(energy_forces(model, build_graph(moved, model.cutoff, model.species))[1].numpy())
+    return Reference('made', supercell, primitive, displacements, np.array(forces), None, {'name': 'made'})
+
+
+@pytest.fixture(scope='module')
+def truth():
+    """A smooth expansion without a network."""
+    model = silent(DXModel(DXConfig(species=(11, 17), channels=8, expansion_systems=((11, 17),), **LENGTHS)).double())
+    torch.manual_seed(2)
+    model.expansion.pair_coefficients.copy_(torch.randn_like(model.expansion.pair_coefficients).cumsum(1))
+    model.expansion.triplet_coefficients.normal_(std=0.05)
+    return model
+
+
+def learner(**changes):
+    torch.manual_seed(5)
+    systems = {'expansion_systems': ((11, 17),)}
+    return DXModel(DXConfig(**{'species': (11, 17), 'channels': 8, **systems, **LENGTHS, **changes})).double()
+
+
+# forces of supercells alone: labels of folded cells are harmonic, those of the truth are not, and it is not at rest
+FORCES = Recipe(folded=False, stress_weight=0.0, n_undisplaced=0)
+
+
+def test_what_an_expansion_made_is_found_again(truth):
+    model = silent(learner())
+    material = prepare(made_by(truth), model)
+    left = fit_expansion(model, [material], FORCES, WEAK)
+    assert left < 1e-4
+    # coefficients are not unique, forces near what was learned are
+    moved = bulk('NaCl', 'rocksalt', a=5.5) * (2, 2, 2)
+    moved.rattle(0.02, seed=9)
+    expected = energy_forces(truth, build_graph(moved, truth.cutoff, (11, 17)))[1]
+    found = energy_forces(model, build_graph(moved, model.cutoff, (11, 17)))[1]
+    assert (found - expected).norm() < 1e-3 * expected.norm()
+
+
+def test_it_learns_what_the_rest_of_the_model_leaves(truth):
+    model = learner(energy_scale=100.0)
+    material = prepare(made_by(truth), model)
+    fit_expansion(model, [material], FORCES, WEAK)
+    moved = bulk('NaCl', 'rocksalt', a=5.5) * (2, 2, 2)
+    moved.rattle(0.02, seed=9)
+    graph = build_graph(moved, model.cutoff, (11, 17))
+    expected, found = energy_forces(truth, graph)[1], energy_forces(model, graph)[1]
+    network = found - energy_forces(silent(model), graph)[1]
+    assert network.norm() > 0.05 * expected.norm()
+    assert (found - expected).norm() < 0.02 * expected.norm()
+
+
+def test_it_says_how_much_is_left(reference):
+    model = silent(learner())
+    material = prepare(reference, model)
+    left = fit_expansion(model, [material], Recipe())
+    assert 0 < left < 0.1
+    assert fit_expansion(model, [material], Recipe(), {'pair_size': 1e6, 'triplet_size': 1e6}) > 5 * left
+
+
+def test_a_repeated_material_counts_once(reference):
+    one, other = silent(learner()), silent(learner())
+    material = prepare(reference, one)
+    fit_expansion(one, [material], Recipe())
+    fit_expansion(other, [material] * 3, Recipe())
+    assert torch.equal(flat(one.expansion), flat(other.expansion))
+
+
+def test_the_floating_type_of_the_model_is_kept(reference):
+    model, exact = silent(learner()).float(), silent(learner())
+    material = prepare(reference, model)
+    fit_expansion(model, [material], Recipe())
+    fit_expansion(exact, [prepare(reference, exact)], Recipe())
+    assert model.dtype == torch.float32
+    assert torch.allclose(flat(model.expansion).double(), flat(exact.expansion), rtol=1e-2, atol=1e-3)
+
+
+def test_a_model_without_one(reference):
+    model = small_dx()
+    with pytest.raises(ValueError, match='expansion: the model has none'):
+        fit_expansion(model, [], Recipe())
