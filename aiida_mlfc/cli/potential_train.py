@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from aiida_mlfc.cli.training_settings import ON_COMMAND_LINE, training_settings
-from aiida_mlfc.exchange.training_options import commented_defaults, train_options
+from aiida_mlfc.exchange.training_options import TrainOptions, commented_defaults, train_options
 
 
 def _show_config(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
@@ -102,6 +103,10 @@ def command(references: tuple[Path, ...], output: Path, work: Path | None, as_js
     sys.exit(1 if any(row['status'] != 'ok' for row in rows) else 0)
 
 
+#: flags that are set unless somebody says no
+_ON = tuple(setting.name for setting in fields(TrainOptions) if setting.default is True)
+
+
 def _options(arguments: dict[str, Any], output: Path) -> dict[str, Any]:
     """Options of the task: those of the configuration file, and above them those of the command line."""
     import yaml
@@ -125,7 +130,7 @@ def _options(arguments: dict[str, Any], output: Path) -> dict[str, Any]:
         raise click.UsageError('--steps or --minutes, not both')
     # flags that were not given are False, options that may be given several times ()
     given = {name: arguments[name] for name in ON_COMMAND_LINE if arguments[name] is not None}
-    given = {name: value for name, value in given.items() if value is not False and value != ()}
+    given = {name: value for name, value in given.items() if value != () and (value is not False or name in _ON)}
     options |= {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
     if arguments['steps'] is not None:
         options.pop('minutes', None)

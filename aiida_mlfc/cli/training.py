@@ -153,7 +153,8 @@ def run(folder: Path, output: Path) -> Trained:
     shutil.copyfile(made, partial)
     os.replace(partial, output)
     log = folder / TRAINING / TRAINING_LOG
-    save_learning_curve(log.with_name(CURVE), read_log(log), output.stem)
+    if log.exists():
+        save_learning_curve(log.with_name(CURVE), read_log(log), output.stem)
     return Trained(rows, code)
 
 

@@ -57,7 +57,10 @@ class TrainOptions:
     name: str = _setting('dx', str, 'On the card; the command line takes the name of its output.')
     seed: int = _setting(0, int, 'Of weights and batches; the same seed, data and steps give the same potential.')
     steps: int = _setting(
-        0, int, 'The learning rate follows a cosine to zero at the last one; 0 takes 600 to 2500, by what one costs.'
+        0,
+        int,
+        'Of the network; its learning rate follows a cosine to zero at the last one. 0 takes none beside an expansion, '
+        'unless stage_two or valid_fraction ask for some, and 600 to 2500 without one, by what one costs.',
     )
     minutes: float = _setting(
         0.0, float, 'If above zero, as many steps as fit, timed on this machine; steps is then not used.'

@@ -77,7 +77,8 @@ def make_card(
     :param errors: of :func:`~aiida_mlfc.runner.evaluation.evaluate`, for each reference on what was held back; on what
         was learned where nothing was; ``material`` and ``error`` where they could not be measured.
     :param n_held_back: configurations of each reference that were held back.
-    :param stages: for each, ``recipe`` (a :class:`Recipe`), ``seconds`` and ``steps``, perhaps ``validation``.
+    :param stages: for each, ``recipe`` (a :class:`Recipe`), ``seconds`` and ``steps``, perhaps ``validation``
+        and ``expansion``.
     :param left_out: references that were refused, and why.
     :param unseen: errors on materials of which nothing was learned.
     :param start: what training started from, where that was not random weights.
@@ -118,6 +119,9 @@ def make_card(
         card['errors on materials never seen'] = [dict(row) for row in unseen]
     if left_out:
         card['references left out'] = dict(left_out)
+    expansions = [stage['expansion'] for stage in stages if 'expansion' in stage]
+    if expansions:
+        card['cluster expansion'] = expansions[-1]
     validated = [stage['validation'] for stage in stages if 'validation' in stage]
     if validated:
         card['validation'] = validated

@@ -176,13 +176,14 @@ def _train(
     recipe = default_recipe(options.seed, options.steps, **options.recipe_changes())
     if options.minutes:
         recipe = replace(recipe, n_steps=_steps(folder, model, materials, recipe, options.minutes))
-    elif not options.steps:
+    elif not options.steps and not _is_enough(model, options):
         recipe = replace(recipe, n_steps=default_steps(materials, recipe))
     set_aside = [s.valid for s in splits.values() if s.valid is not None]
     validation = Validation(set_aside, model) if set_aside else None
-    is_fitted = isinstance(model, DXModel) and model.expansion is not None and options.foundation_model is None
+    is_fitted = _has_expansion(model) and options.foundation_model is None
+    fits: list[dict[str, Any]] = []
     if is_fitted and not (folder / STATE_FILE).exists():
-        _fit(model, prepared, recipe, 'before training')
+        fits.append(_fit(model, prepared, recipe))
     trainer = Trainer(model, materials, recipe, folder, validation, json.dumps(start) if start else '')
     log = TrainingLog(folder, trainer.step)
     n_parameters = sum(p.numel() for p in model.parameters())
@@ -199,20 +200,36 @@ def _train(
             'configurations': {part.name: len(part.forces) for part in set_aside},
         }
     model = model.to(torch.float64).eval()
-    if is_fitted:
-        _fit(model, prepared, recipe, 'after training')
+    if is_fitted and (trainer.step or not fits):
+        # what the network has learned since then need not be said twice
+        fits.append(_fit(model, prepared, recipe))
+    if fits:
+        stage['expansion'] = fits[-1]
+        stage['seconds'] += sum(fit['seconds'] for fit in fits)
     if options.foundation_model is None and options.E0s == 'average':
         correct(model, references)
     return model, stage, start
 
 
-def _fit(model: EnergyModel, materials: Sequence[Material], recipe: Recipe, when: str) -> None:
+def _has_expansion(model: EnergyModel) -> bool:
+    return isinstance(model, DXModel) and model.expansion is not None
+
+
+def _is_enough(model: EnergyModel, options: TrainOptions) -> bool:
+    """Whether the expansion is all that is asked for."""
+    return _has_expansion(model) and not (options.foundation_model or options.stage_two or options.valid_fraction)
+
+
+def _fit(model: EnergyModel, materials: Sequence[Material], recipe: Recipe) -> dict[str, Any]:
+    """Solve for the expansion; what the card says of it."""
     assert isinstance(model, DXModel)
     assert model.expansion is not None
     started = time.perf_counter()
     left = fit_expansion(model, materials, recipe)
-    said = f'{model.expansion.n_coefficients} coefficients, {100 * left:.2f} % of the forces are left'
-    print(f'mlfc-run: train: expansion {when}: {said} ({time.perf_counter() - started:.0f} s)', file=sys.stderr)
+    n, seconds = model.expansion.n_coefficients, time.perf_counter() - started
+    said = f'expansion: {n} coefficients, {100 * left:.2f} % of the forces learned are left, {seconds:.0f} s'
+    print(f'mlfc-run: train: {said}', file=sys.stderr, flush=True)
+    return {'coefficients': n, 'relative error of forces learned': left, 'seconds': seconds}
 
 
 def _steps(folder: Path, model: EnergyModel, materials: list[Material], recipe: Recipe, minutes: float) -> int:

@@ -44,8 +44,7 @@ def starting_model(
         model = DXModel(default_config(references, **changes))
         if model.expansion is not None:
             # The network begins with nothing to say: it learns what the expansion leaves.
-            for weights in model.readout[-1].parameters():
-                torch.nn.init.zeros_(weights)
+            model.silence()
         energies = starting_energies(references, model.species, options.reference_energies())
         if energies is not None:
             model.reference_energies.copy_(torch.as_tensor(energies))

@@ -113,8 +113,7 @@ def train_dx(reference: Reference, changes: dict[str, Any], seconds: float, seed
 def fit_dx(reference: Reference, seed: int, model: dict[str, Any]) -> Any:
     """The expansion of a dx whose network says nothing; as :func:`train_dx`."""
     network = DXModel(default_config([reference], expansion_systems=crystal_systems([reference]), **model))
-    for weights in network.readout[-1].parameters():
-        torch.nn.init.zeros_(weights)
+    network.silence()
     started = time.process_time()
     fit_expansion(network, [prepare(reference, network)], default_recipe(seed, 1))
     return network, 0, time.process_time() - started

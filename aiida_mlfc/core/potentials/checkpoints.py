@@ -80,4 +80,4 @@ def load_dx(path: Path | str, dtype: torch.dtype = torch.float64, device: str = 
     if not all(torch.isfinite(value).all() for value in tensors.values()):
         raise CheckpointError(f'{path.name} holds weights that are not finite numbers')
     model.metadata['sha256'] = sha256_of(path)
-    return model.to(dtype=dtype, device=device).eval()
+    return model.to(dtype=dtype, device=device).requires_grad_(False).eval()

@@ -99,12 +99,26 @@ class DXModel(EnergyModel):
     def message_cutoff(self) -> float:
         return self.config.cutoff
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the network has nothing to say and will not learn to: its last weights are zero and frozen."""
+        return not any(weights.requires_grad or bool(weights.any()) for weights in self.readout[-1].parameters())
+
+    def silence(self) -> None:
+        """Let the network start with nothing to say."""
+        for weights in self.readout[-1].parameters():
+            nn.init.zeros_(weights)
+
     def local_energy(self, graph: AtomGraph) -> Tensor:
         return graph.sum_to_systems(self.atomic_energies(graph))
 
     def atomic_energies(self, graph: AtomGraph) -> Tensor:
         """Contribution of each atom without electrostatics, shape ``(n_atoms,)``, eV; only their sum has a meaning."""
-        beside = 0.0 if self.expansion is None else self.expansion(graph)
+        own = graph.atom_types @ self.reference_energies
+        if self.expansion is not None:
+            own = own + self.expansion(graph)
+            if self.is_silent:
+                return own
         edges, graph, x = self._embed(graph)
         for block in self.blocks:
             if self.config.checkpoint_blocks and torch.is_grad_enabled():
@@ -112,7 +126,6 @@ class DXModel(EnergyModel):
             else:
                 x = block(x, graph, edges)
         scalars = self.final_norm(x)[:, 0]
-        own = graph.atom_types @ self.reference_energies + beside
         return self.config.energy_scale * self.readout(scalars)[:, 0] + own
 
     def _embed(self, graph: AtomGraph) -> tuple[EdgeGeometry, AtomGraph, Tensor]:

@@ -19,7 +19,7 @@ from ...small_systems import SPECIES, small_dx, small_dx_with_expansion
 
 LENGTHS = {'pair_cutoff': 5.2, 'triplet_cutoff': 3.9, 'pair_spacing': 0.5, 'triplet_spacing': 0.8}
 #: almost none
-WEAK = {'pair_roughness': 1e-12, 'pair_size': 1e-12, 'triplet_size': 1e-12}
+WEAK = {'pair_roughness': 1e-12, 'pair_size': 1e-12, 'triplet_size': 1e-12, 'distortion': 0.0}
 
 
 def flat(expansion):
