@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from pathlib import Path
 
 import click
 import numpy as np
@@ -11,7 +12,8 @@ import yaml
 from ase.data import chemical_symbols
 from safetensors.numpy import load_file
 
-from aiida_mlfc.cli.potential_train import _with_energies
+from aiida_mlfc.cli.potential_train import _options, _with_energies
+from aiida_mlfc.cli.training_settings import training_settings
 from aiida_mlfc.exchange.training_options import train_options
 
 from ..spring_sets import swapped, write_springs
@@ -45,6 +47,14 @@ def whole(make_command, folder):
         'potential', 'train', '--reference', folder / 'sets', '-o', output, '--config', folder / 'config.yaml', '--json'
     )
     return command, done, output
+
+
+@pytest.mark.parametrize(('given', 'expected'), [((), True), (('--no-expansion',), False), (('--expansion',), True)])
+def test_a_setting_that_is_on_can_be_switched_off(given, expected):
+    command = click.command('train')(training_settings(lambda **arguments: arguments))
+    parsed = command.main([*given], standalone_mode=False)
+    options = _options({**parsed, 'config': None, 'learn_all': False, 'resume': False}, Path('x.safetensors'))
+    assert train_options(options).expansion is expected
 
 
 def test_bad_set_is_left_out_and_named(whole):

@@ -61,10 +61,10 @@ class DXConfig:
     expansion_systems: tuple[tuple[int, ...], ...] = ()
     #: of its pair functions and of its triplets, Å
     pair_cutoff: float = 9.0
-    triplet_cutoff: float = 5.0
+    triplet_cutoff: float = 6.0
     #: of their spline grids, Å
     pair_spacing: float = 0.3
-    triplet_spacing: float = 0.5
+    triplet_spacing: float = 0.6
     #: how atomic energies become an energy; only the sum is extensive
     readout: Literal['sum'] = 'sum'
     #: recompute blocks in the backward pass instead of keeping them: halves the memory of forces, hardly that of

@@ -29,9 +29,11 @@ MOST_SUPERCELLS = 12
 #: weights of the prior, beside mean squared relative errors of forces: third differences of pair coefficients at
 #: ``TYPICAL`` and growing as r⁸, pair coefficients, triplet coefficients, in 1/eV²; and the change of forces with
 #: random distortions of the crystal, relative to forces
-PRIOR = {'pair_roughness': 1e-7, 'pair_size': 1e-6, 'triplet_size': 1e-6, 'distortion': 0.1}
+PRIOR = {'pair_roughness': 1e-7, 'pair_size': 1e-6, 'triplet_size': 1e-5, 'distortion': 0.1}
 #: of each folded cell; their rms strain in each component, and rms shift of each atom in each direction, Å
 DISTORTIONS, STRAIN, SHIFT = 2, 0.01, 0.02
+#: what a dense matrix of normal equations allows: three of them are 6 GiB
+MOST_COEFFICIENTS = 16_000
 #: distance of neighbours, Å
 TYPICAL = 2.5
 
@@ -54,11 +56,16 @@ def fit_expansion(
 
     :param prior: in place of entries of :data:`PRIOR`.
     :return: share of the squared forces that is left, as a root: the relative error of forces.
-    :raises ValueError: if the model has no expansion.
+    :raises ValueError: if the model has no expansion, or one of more than :data:`MOST_COEFFICIENTS`.
     """
     expansion = model.expansion
     if expansion is None:
         raise ValueError('expansion: the model has none to fit; give its config expansion_systems')
+    if expansion.n_coefficients > MOST_COEFFICIENTS:
+        raise ValueError(
+            f'expansion: got {expansion.n_coefficients} coefficients, wanted at most {MOST_COEFFICIENTS}: '
+            'learn from fewer chemical systems, take a coarser triplet_spacing, or leave it out (--no-expansion)'
+        )
     dtype, device, training = model.dtype, model.device, model.training
     model.to(dtype=torch.float64, device='cpu')
     expansion.pair_coefficients.zero_()

@@ -136,6 +136,13 @@ def test_the_floating_type_of_the_model_is_kept(reference):
     assert torch.allclose(flat(model.expansion).double(), flat(exact.expansion), rtol=1e-2, atol=1e-3)
 
 
+def test_more_coefficients_than_memory_holds():
+    many = tuple(range(1, 9))
+    model = DXModel(DXConfig(species=many, channels=8, expansion_systems=(many,), triplet_spacing=0.3))
+    with pytest.raises(ValueError, match=r'wanted at most 16000: .*coarser triplet_spacing'):
+        fit_expansion(model, [], Recipe())
+
+
 def test_a_model_without_one(reference):
     model = small_dx()
     with pytest.raises(ValueError, match='expansion: the model has none'):

@@ -1,0 +1,78 @@
+"""``task: train`` with a cluster expansion: solved for at once, the network only where steps are asked for."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from aiida_mlfc.cli.training import prepare_job
+from aiida_mlfc.core.checkpoint_files import read_header
+from aiida_mlfc.core.potentials.registry import load_potential
+from aiida_mlfc.exchange.names import TRAINED_FILE, TRAINING
+from aiida_mlfc.runner.run import run_job
+
+from ..spring_sets import write_springs
+from .test_training import MODEL, OPTIONS
+
+#: short enough for the springs of a small supercell
+SHORT = {**MODEL, 'pair_cutoff': 5.0, 'triplet_cutoff': 4.0}
+
+
+@pytest.fixture(scope='module')
+def springs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('sets') / 'springs'
+    write_springs(folder)
+    return folder
+
+
+def trained(springs, folder, **options):
+    prepare_job([springs], folder, {**OPTIONS, 'model': SHORT, **options})
+    assert run_job(folder) == 0
+    header = read_header(folder / TRAINED_FILE)
+    (errors,) = header.card['errors on configurations never seen']
+    return header, errors
+
+
+@pytest.fixture(scope='module')
+def alone(springs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('alone')
+    return folder, *trained(springs, folder, steps=0)
+
+
+def test_the_expansion_alone_is_the_default(alone):
+    folder, header, errors = alone
+    assert header.card['steps of each stage'] == [0]
+    assert header.config['expansion_systems'] == [[11, 17]]
+    entry = header.card['cluster expansion']
+    model = load_potential(folder / TRAINED_FILE)
+    assert entry['coefficients'] == model.expansion.n_coefficients
+    assert model.is_silent
+    assert errors['relative_frobenius_percent'] < 5
+    assert not (folder / TRAINING / 'log.jsonl').exists()
+
+
+def test_without_it_the_network_has_to_learn_everything(springs, tmp_path, alone):
+    header, errors = trained(springs, tmp_path, expansion=False)
+    assert header.config['expansion_systems'] == []
+    assert 'cluster expansion' not in header.card
+    assert errors['relative_frobenius_percent'] > 5 * alone[2]['relative_frobenius_percent']
+
+
+def test_a_network_beside_it_is_trained_where_steps_are_asked_for(springs, tmp_path, alone):
+    header, errors = trained(springs, tmp_path, steps=40)
+    assert header.card['steps of each stage'] == [40]
+    assert not load_potential(tmp_path / TRAINED_FILE).is_silent
+    # solved for once more, beside a network that says something
+    own, other = (load_file(folder / TRAINED_FILE)['expansion.pair_coefficients'] for folder in (tmp_path, alone[0]))
+    assert np.abs(own - other).max() > 0
+    assert errors['relative_frobenius_percent'] < 5
+
+
+def test_the_same_data_give_the_same_coefficients(springs, tmp_path, alone):
+    trained(springs, tmp_path, steps=0)
+    own, other = load_file(tmp_path / TRAINED_FILE), load_file(alone[0] / TRAINED_FILE)
+    assert all(np.array_equal(own[name], other[name]) for name in other)
+
+
+def test_uncertainty_of_a_network_that_was_never_trained(springs, tmp_path):
+    header, _ = trained(springs, tmp_path, steps=0, uncertainty_members=3)
+    assert header.card['uncertainty']['n_members'] == 3
