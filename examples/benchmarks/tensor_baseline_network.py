@@ -136,7 +136,7 @@ class TensorNetwork(nn.Module):
     def forward(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """:return: blocks of the pairs, shape ``(n_pairs, 3, 3)``, and self-terms, ``(n_atoms, 3, 3)``, eV/Å²."""
         trunk, far = self.trunk, pairs.far
-        edges, x = trunk._embed(pairs.near)
+        edges, _, x = trunk._embed(pairs.near)
         for block in trunk.blocks:
             x = block(x, pairs.near, edges)
         x = trunk.final_norm(x)
