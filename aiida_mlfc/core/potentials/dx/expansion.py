@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -152,7 +151,7 @@ class ClusterExpansion(nn.Module):
 
     def _triplet_energies(self, graph: AtomGraph, vectors: Tensor, distances: Tensor, types: list[int]) -> Tensor:
         near = torch.nonzero(distances.detach() < self.triplet_splines.cutoff)[:, 0]
-        graph = within(graph, near)
+        graph = graph.within(near)
         moments = self.moments(graph, edge_functions(self, vectors[near]), types)
         column = {t: k for k, t in enumerate(types)}
         chosen = [k for k, triplet in enumerate(self.triplets) if all(t in column for t in triplet)]
@@ -174,11 +173,6 @@ class ClusterExpansion(nn.Module):
         """
         neighbours = graph.neighbours(graph.atom_types[:, types])
         return graph.sum_to_centres(neighbours[:, :, None, None] * functions[:, None])
-
-
-def within(graph: AtomGraph, edges: Tensor) -> AtomGraph:
-    """The same atoms with some of the edges."""
-    return replace(graph, edge_index=graph.edge_index[:, edges], edge_cell_shifts=graph.edge_cell_shifts[edges])
 
 
 def edge_functions(expansion: ClusterExpansion, vectors: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from aiida_mlfc.core.potentials.dx.attention import EdgeGeometry, GraphAttention
 from aiida_mlfc.core.potentials.dx.config import DXConfig
-from aiida_mlfc.core.potentials.dx.expansion import ClusterExpansion, within
+from aiida_mlfc.core.potentials.dx.expansion import ClusterExpansion
 from aiida_mlfc.core.potentials.dx.layers import DegreeNorm, FeedForward
 from aiida_mlfc.core.potentials.dx.radial import ENVELOPES, RadialNetwork, SineBasis
 from aiida_mlfc.core.potentials.dx.tensor_product import DEGREE_SIZES, N_ROWS, coupling_tensor, edge_matrices, harmonics
@@ -135,7 +135,7 @@ class DXModel(EnergyModel):
         if self.cutoff > self.config.cutoff:
             # beyond its own cutoff everything of the network is zero, with all derivatives
             near = torch.nonzero(distances.detach() < self.config.cutoff)[:, 0]
-            graph, vectors, distances = within(graph, near), vectors[near], distances[near]
+            graph, vectors, distances = graph.within(near), vectors[near], distances[near]
         envelope = ENVELOPES[self.config.envelope](distances / self.config.cutoff)
         types = graph.atom_types @ self.edge_type_features
         features = torch.cat(

@@ -92,6 +92,13 @@ class AtomGraph:
             positions = (self.positions[:, None, :] @ deformation.index_select(0, self.batch))[:, 0]
         return replace(self, positions=positions, cell=self.cell @ deformation)
 
+    def within(self, edges: Tensor) -> AtomGraph:
+        """The same atoms with some of the edges.
+
+        :param edges: which, shape ``(n,)``, int64.
+        """
+        return replace(self, edge_index=self.edge_index[:, edges], edge_cell_shifts=self.edge_cell_shifts[edges])
+
     def with_positions(self, positions: Tensor) -> AtomGraph:
         """The same edges with other positions, shape ``(n_atoms, 3)``, Å."""
         return replace(self, positions=positions)

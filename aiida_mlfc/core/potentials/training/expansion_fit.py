@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces_stress
-from aiida_mlfc.core.potentials.dx.expansion import DEGREES, ClusterExpansion, edge_functions, within
+from aiida_mlfc.core.potentials.dx.expansion import DEGREES, ClusterExpansion, edge_functions
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.training.batches import Material
@@ -169,8 +169,8 @@ def derivative_rows(expansion: ClusterExpansion, graph: AtomGraph) -> Rows:
     vectors = graph.edge_vectors()
     pairs = _pair_derivatives(expansion, graph, vectors)
     near = torch.nonzero(vectors.norm(dim=1) < expansion.triplet_splines.cutoff)[:, 0]
-    triplets = _triplet_derivatives(expansion, within(graph, near), vectors[near])
-    parts = [_gathered(pairs, graph, vectors), _gathered(triplets, within(graph, near), vectors[near])]
+    triplets = _triplet_derivatives(expansion, graph.within(near), vectors[near])
+    parts = [_gathered(pairs, graph, vectors), _gathered(triplets, graph.within(near), vectors[near])]
     return Rows(*(torch.cat(both, -1) for both in zip(*parts, strict=True)))
 
 
