@@ -188,6 +188,8 @@ def _train(
     log = TrainingLog(folder, trainer.step)
     n_parameters = sum(p.numel() for p in model.parameters())
     said = f'{len(references)} force sets, {n_parameters} parameters, step {trainer.step} of {trainer.last_step}'
+    if not trainer.last_step:
+        said = f'{len(references)} force sets; the network is not trained, no steps were asked for'
     print(f'mlfc-run: train: {said}', file=sys.stderr, flush=True)
     with _Stop() as stop:
         if not trainer.run(lambda row: log.write(row, trainer.last_step), stop.is_asked):
@@ -199,7 +201,8 @@ def _train(
             'of step': trainer.stages.at.best_step,
             'configurations': {part.name: len(part.forces) for part in set_aside},
         }
-    model = model.to(torch.float64).eval()
+    # frozen: a network that was never trained is then not computed
+    model = model.to(torch.float64).requires_grad_(False).eval()
     if is_fitted and (trainer.step or not fits):
         # what the network has learned since then need not be said twice
         fits.append(_fit(model, prepared, recipe))
@@ -217,7 +220,10 @@ def _has_expansion(model: EnergyModel) -> bool:
 
 def _is_enough(model: EnergyModel, options: TrainOptions) -> bool:
     """Whether the expansion is all that is asked for."""
-    return _has_expansion(model) and not (options.foundation_model or options.stage_two or options.valid_fraction)
+    if not _has_expansion(model) or options.foundation_model or options.stage_two or options.valid_fraction:
+        return False
+    # charges that nobody knows are learned by the same steps as the network
+    return model.long_range is None or not model.long_range.charges.requires_grad
 
 
 def _fit(model: EnergyModel, materials: Sequence[Material], recipe: Recipe) -> dict[str, Any]:

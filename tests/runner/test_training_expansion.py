@@ -8,6 +8,7 @@ from aiida_mlfc.cli.training import prepare_job
 from aiida_mlfc.core.checkpoint_files import read_header
 from aiida_mlfc.core.potentials.registry import load_potential
 from aiida_mlfc.exchange.names import TRAINED_FILE, TRAINING
+from aiida_mlfc.runner import training
 from aiida_mlfc.runner.run import run_job
 
 from ..spring_sets import write_springs
@@ -25,7 +26,7 @@ def springs(tmp_path_factory):
 
 
 def trained(springs, folder, **options):
-    prepare_job([springs], folder, {**OPTIONS, 'model': SHORT, **options})
+    prepare_job([springs], folder, {**OPTIONS, 'model': SHORT} | options)
     assert run_job(folder) == 0
     header = read_header(folder / TRAINED_FILE)
     (errors,) = header.card['errors on configurations never seen']
@@ -76,3 +77,15 @@ def test_the_same_data_give_the_same_coefficients(springs, tmp_path, alone):
 def test_uncertainty_of_a_network_that_was_never_trained(springs, tmp_path):
     header, _ = trained(springs, tmp_path, steps=0, uncertainty_members=3)
     assert header.card['uncertainty']['n_members'] == 3
+
+
+def test_charges_that_nobody_knows_are_learned_beside_it(springs, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, 'default_steps', lambda materials, recipe: 10)
+    header, _ = trained(springs, tmp_path, steps=0, model={**SHORT, 'electrostatics': True})
+    assert header.card['steps of each stage'] == [10]
+    assert header.card['latent charges']['from'] == 'learned with the weights'
+
+
+def test_it_says_that_the_network_is_not_trained(springs, tmp_path, capsys):
+    trained(springs, tmp_path, steps=0)
+    assert 'the network is not trained, no steps were asked for' in capsys.readouterr().err

@@ -25,6 +25,8 @@ from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 
 #: B-splines begin below this distance, Å: no two atoms come as near
 NEAREST = 0.6
+#: of all systems together
+MOST_COEFFICIENTS = 2_000_000
 #: splines that reach over one interval of the grid
 _OVERLAP = 6
 #: rows of the harmonics of l = 0, 1, 2, 3
@@ -60,15 +62,16 @@ class Splines(nn.Module):
         :param distances: shape ``(n_edges,)``, Å.
         """
         s = (distances - self.first) / self.spacing
-        interval = s.detach().floor().clamp(-4, self.n + 2)
+        interval = s.detach().floor().clamp(-3, self.n + 2)
         t = s - interval
         powers = torch.stack([torch.ones_like(t), t, t * t, t**3, t**4, t**5], 1)
         # beyond the grid nothing: neither here nor in a derivative
-        inside = ((interval >= -3) & (distances.detach() < self.cutoff)).to(powers.dtype)[:, None]
+        inside = ((s.detach() > -3) & (distances.detach() < self.cutoff)).to(powers.dtype)[:, None]
         values = (powers @ self.pieces) * inside
-        columns = interval.long()[:, None] + torch.arange(_OVERLAP, device=s.device) + 2
+        # interval k is that of splines k - 2 to k + 3; those that there are not, to both sides, are cut off
+        columns = interval.long()[:, None] + torch.arange(_OVERLAP, device=s.device) + 3
         dense = values.new_zeros((len(values), self.n + 11)).scatter(1, columns, values)
-        return dense[:, 4 : self.n + 4]
+        return dense[:, 5 : self.n + 5]
 
 
 class ClusterExpansion(nn.Module):
@@ -78,6 +81,7 @@ class ClusterExpansion(nn.Module):
     :param systems: columns that occur together in a crystal; the others have neither pairs nor triplets.
     :param pair_cutoff: of φ, Å; likewise ``triplet_cutoff`` of A.
     :param pair_spacing: of the spline grid of φ, Å; likewise ``triplet_spacing`` of A.
+    :raises ValueError: for more than :data:`MOST_COEFFICIENTS`.
     """
 
     pair_coefficients: Tensor
@@ -103,6 +107,10 @@ class ClusterExpansion(nn.Module):
         self.triplets = sorted(triplets)
         self.n_types = n_types
         m = self.triplet_splines.n
+        wanted = len(self.pairs) * self.pair_splines.n + len(self.triplets) * len(DEGREES) * m * m
+        if wanted > MOST_COEFFICIENTS:
+            # a file may ask for anything
+            raise ValueError(f'expansion_systems: got {wanted} coefficients, wanted at most {MOST_COEFFICIENTS}')
         # Buffers: they are solved for, and no optimiser moves them.
         self.register_buffer('pair_coefficients', torch.zeros(len(self.pairs), self.pair_splines.n))
         self.register_buffer('triplet_coefficients', torch.zeros(len(self.triplets), len(DEGREES), m, m))

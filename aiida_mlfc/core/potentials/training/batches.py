@@ -69,7 +69,7 @@ def prepare(reference: Reference, model: EnergyModel, extra_qpoints: Sequence[Se
     skin = max(SKIN, 2 * float(np.linalg.norm(reference.displacements, axis=2).max()))
     cells = harmonic_cells(reference, model.cutoff, model.species, extra_qpoints)
     lengths = cells[0].graph.edge_vectors().norm(dim=1)
-    reach = model.cutoff + SKIN if model.message_cutoff == model.cutoff else model.message_cutoff
+    costly = float((lengths <= model.message_cutoff).sum()) / max(1, len(lengths))
     return Material(
         reference.name,
         cells,
@@ -77,7 +77,7 @@ def prepare(reference: Reference, model: EnergyModel, extra_qpoints: Sequence[Se
         torch.as_tensor(reference.displacements, **real),
         torch.as_tensor(reference.forces, **real),
         None if reference.energies is None else torch.as_tensor(reference.energies, **real),
-        float((lengths <= reach).sum()) / max(1, len(lengths)),
+        costly if model.message_cutoff < model.cutoff else 1.0,
     )
 
 

@@ -33,7 +33,7 @@ PRIOR = {'pair_roughness': 1e-7, 'pair_size': 1e-6, 'triplet_size': 1e-5, 'disto
 #: of each folded cell; their rms strain in each component, and rms shift of each atom in each direction, Å
 DISTORTIONS, STRAIN, SHIFT = 2, 0.01, 0.02
 #: what a dense matrix of normal equations allows: three of them are 6 GiB
-MOST_COEFFICIENTS = 16_000
+MOST_SOLVED_FOR = 16_000
 #: distance of neighbours, Å
 TYPICAL = 2.5
 
@@ -56,14 +56,14 @@ def fit_expansion(
 
     :param prior: in place of entries of :data:`PRIOR`.
     :return: share of the squared forces that is left, as a root: the relative error of forces.
-    :raises ValueError: if the model has no expansion, or one of more than :data:`MOST_COEFFICIENTS`.
+    :raises ValueError: if the model has no expansion, or one of more than :data:`MOST_SOLVED_FOR`.
     """
     expansion = model.expansion
     if expansion is None:
         raise ValueError('expansion: the model has none to fit; give its config expansion_systems')
-    if expansion.n_coefficients > MOST_COEFFICIENTS:
+    if expansion.n_coefficients > MOST_SOLVED_FOR:
         raise ValueError(
-            f'expansion: got {expansion.n_coefficients} coefficients, wanted at most {MOST_COEFFICIENTS}: '
+            f'expansion: got {expansion.n_coefficients} coefficients, wanted at most {MOST_SOLVED_FOR}: '
             'learn from fewer chemical systems, take a coarser triplet_spacing, or leave it out (--no-expansion)'
         )
     dtype, device, training = model.dtype, model.device, model.training
@@ -170,18 +170,20 @@ def derivative_rows(expansion: ClusterExpansion, graph: AtomGraph) -> Rows:
     pairs = _pair_derivatives(expansion, graph, vectors)
     near = torch.nonzero(vectors.norm(dim=1) < expansion.triplet_splines.cutoff)[:, 0]
     triplets = _triplet_derivatives(expansion, graph.within(near), vectors[near])
-    parts = [_gathered(pairs, graph, vectors), _gathered(triplets, graph.within(near), vectors[near])]
+    sizes = expansion.pair_coefficients.numel(), expansion.triplet_coefficients.numel()
+    parts = [
+        _gathered(pairs, sizes[0], graph, vectors),
+        _gathered(triplets, sizes[1], graph.within(near), vectors[near]),
+    ]
     return Rows(*(torch.cat(both, -1) for both in zip(*parts, strict=True)))
 
 
 def _gathered(
-    parts: Iterator[tuple[Tensor, Tensor, slice, int]], graph: AtomGraph, vectors: Tensor
+    parts: Iterator[tuple[Tensor, Tensor, slice]], n: int, graph: AtomGraph, vectors: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Forces and virial of all parts: edges, dE/dr of shape ``(n, 3, n_columns)``, which columns, of how many."""
-    forces, virial = vectors.new_zeros(graph.n_atoms, 3, 0), vectors.new_zeros(3, 3, 0)
-    for edges, gradient, columns, n in parts:
-        if not forces.shape[2]:
-            forces, virial = vectors.new_zeros(graph.n_atoms, 3, n), vectors.new_zeros(3, 3, n)
+    """Forces and virial of all parts: edges, dE/dr of shape ``(n_edges, 3, n_columns)``, which of n columns."""
+    forces, virial = vectors.new_zeros(graph.n_atoms, 3, n), vectors.new_zeros(3, 3, n)
+    for edges, gradient, columns in parts:
         centre, neighbour = graph.edge_index[:, edges]
         forces[:, :, columns].index_add_(0, centre, gradient)
         forces[:, :, columns].index_add_(0, neighbour, -gradient)
@@ -191,7 +193,7 @@ def _gathered(
 
 def _pair_derivatives(
     expansion: ClusterExpansion, graph: AtomGraph, vectors: Tensor
-) -> Iterator[tuple[Tensor, Tensor, slice, int]]:
+) -> Iterator[tuple[Tensor, Tensor, slice]]:
     distances = vectors.norm(dim=1)
     _, slopes = torch.func.jvp(expansion.pair_splines, (distances,), (torch.ones_like(distances),))
     types = graph.atom_types.argmax(1)
@@ -201,12 +203,12 @@ def _pair_derivatives(
         edges = torch.nonzero(((centre == a) & (neighbour == b)) | ((centre == b) & (neighbour == a)))[:, 0]
         units = vectors[edges] / distances[edges, None]
         gradient = units[:, :, None] * slopes[edges, None] / 2
-        yield edges, gradient, slice(k * n, (k + 1) * n), expansion.pair_coefficients.numel()
+        yield edges, gradient, slice(k * n, (k + 1) * n)
 
 
 def _triplet_derivatives(
     expansion: ClusterExpansion, graph: AtomGraph, vectors: Tensor
-) -> Iterator[tuple[Tensor, Tensor, slice, int]]:
+) -> Iterator[tuple[Tensor, Tensor, slice]]:
     functions = edge_functions(expansion, vectors)
     slopes = torch.stack(
         [
@@ -222,7 +224,6 @@ def _triplet_derivatives(
     m = expansion.triplet_splines.n
     n = len(DEGREES) * m * m
     for k, (c, first, second) in enumerate(expansion.triplets):
-        columns, size = slice(k * n, (k + 1) * n), expansion.triplet_coefficients.numel()
         # the product rule: the moving neighbour is in the first moment, or in the second
         for moving, other, swapped in ((first, second, False), (second, first, True)):
             chosen = (centre == c) & (neighbour == moving)
@@ -230,7 +231,7 @@ def _triplet_derivatives(
             here = graph.centres(moments)[edges][:, present.index(other) if other in present else 0]
             order = 'exam,ebm->exba' if swapped else 'exam,ebm->exab'
             gradient = [torch.einsum(order, slopes[edges][..., rows], here[..., rows]) for rows in DEGREES]
-            yield edges, torch.stack(gradient, 2).flatten(2), columns, size
+            yield edges, torch.stack(gradient, 2).flatten(2), slice(k * n, (k + 1) * n)
 
 
 def _prior(expansion: ClusterExpansion, weights: dict[str, float]) -> Tensor:

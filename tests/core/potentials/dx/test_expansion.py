@@ -25,9 +25,10 @@ def rock_salt():
     return atoms
 
 
-def test_splines_are_those_of_scipy():
-    splines = Splines(6.0, 0.4).double()
-    distances = torch.linspace(0.3, 6.5, 997, dtype=torch.float64)
+@pytest.mark.parametrize('spacing', [0.1, 0.4, 0.6])
+def test_splines_are_those_of_scipy(spacing):
+    splines = Splines(6.0, spacing).double()
+    distances = torch.linspace(0.01, 6.5, 997, dtype=torch.float64)
     knots = splines.spacing * np.arange(-3, 4)
     expected = [
         BSpline.basis_element(splines.first + k * splines.spacing + knots, extrapolate=False)(distances.numpy())
@@ -142,6 +143,11 @@ def test_settings_survive_a_file():
 def test_settings_that_make_no_expansion(changes, said):
     with pytest.raises(ValueError, match=said):
         DXConfig(**{'species': (11,), **changes})
+
+
+def test_more_coefficients_than_any_data_could_fix():
+    with pytest.raises(ValueError, match=r'got [0-9]+ coefficients, wanted at most 2000000'):
+        ClusterExpansion(60, list(itertools.combinations(range(60), 3)), 9.0, 8.0, 0.1, 0.2)
 
 
 def test_coefficients_of_one_crystal_are_few():
