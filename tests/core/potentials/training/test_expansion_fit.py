@@ -10,7 +10,8 @@ from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.training.batches import prepare
-from aiida_mlfc.core.potentials.training.expansion_fit import derivative_rows, fit_expansion
+from aiida_mlfc.core.potentials.training.expansion_fit import fit_expansion
+from aiida_mlfc.core.potentials.training.expansion_rows import derivative_rows, terms_among
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.references import Reference
 from aiida_mlfc.core.units import EV_PER_CUBIC_ANGSTROM_IN_GPA
@@ -45,16 +46,17 @@ def test_rows_are_the_derivatives_of_forces_and_stress(atoms):
     model = silent(small_dx_with_expansion())
     graph = build_graph(atoms, model.cutoff, SPECIES)
     _, forces, stress = energy_forces_stress(model, graph)
-    rows, coefficients = derivative_rows(model.expansion, graph), flat(model.expansion)
+    terms = terms_among(model.expansion, range(len(SPECIES)))
+    rows, coefficients = derivative_rows(model.expansion, terms, graph), flat(model.expansion)
     assert torch.allclose(rows.forces @ coefficients, forces.detach(), rtol=0, atol=1e-11)
     found = rows.virial @ coefficients * EV_PER_CUBIC_ANGSTROM_IN_GPA / graph.volumes()
     assert torch.allclose(found, stress[0].detach(), rtol=0, atol=1e-9)
     assert stress.abs().max() > 1
 
 
-def made_by(model) -> Reference:
-    """A reference as a model sees it: displaced supercells of rock salt with its forces."""
-    primitive = bulk('NaCl', 'rocksalt', a=5.5)
+def made_by(model, primitive=None) -> Reference:
+    """A reference as a model sees it: displaced supercells with its forces, of rock salt unless said otherwise."""
+    primitive = primitive or bulk('NaCl', 'rocksalt', a=5.5)
     supercell = primitive * (2, 2, 2)
     displacements = 0.02 * np.random.default_rng(3).standard_normal((10, len(supercell), 3))
     forces = []
@@ -136,11 +138,25 @@ def test_the_floating_type_of_the_model_is_kept(reference):
     assert torch.allclose(flat(model.expansion).double(), flat(exact.expansion), rtol=1e-2, atol=1e-3)
 
 
-def test_more_coefficients_than_memory_holds():
-    many = tuple(range(1, 9))
-    model = DXModel(DXConfig(species=many, channels=8, expansion_systems=(many,), triplet_spacing=0.3))
-    with pytest.raises(ValueError, match=r'wanted at most 16000: .*coarser triplet_spacing'):
-        fit_expansion(model, [], Recipe())
+def test_more_coefficients_than_memory_holds(reference):
+    model = learner(triplet_cutoff=8.0, triplet_spacing=0.2)
+    material = prepare(reference, model)
+    with pytest.raises(ValueError, match=r'got 2\d{4} coefficients .*wanted at most 16000 in one .*triplet_spacing'):
+        fit_expansion(model, [material], Recipe())
+
+
+def test_two_systems_are_those_of_each_where_they_share_nothing(reference):
+    """Coefficients of rock salt do not change when silicon is learned beside it."""
+    changes = {'species': (11, 14, 17), 'expansion_systems': ((11, 17), (14,))}
+    both, alone = silent(learner(**changes)), silent(learner(**changes))
+    springs = silent(learner(species=(14,), expansion_systems=((14,),)))
+    springs.expansion.pair_coefficients.copy_(torch.linspace(2, 0, springs.expansion.pair_splines.n)[None])
+    other = made_by(springs, bulk('Si', 'diamond', a=5.43))
+    fit_expansion(both, [prepare(reference, both), prepare(other, both)], Recipe())
+    fit_expansion(alone, [prepare(reference, alone)], Recipe())
+    graph = build_graph(rock_salt(), both.cutoff, (11, 14, 17))
+    found, expected = energy_forces(both, graph)[1], energy_forces(alone, graph)[1]
+    assert torch.allclose(found, expected, rtol=0, atol=1e-9)
 
 
 def test_a_model_without_one(reference):
