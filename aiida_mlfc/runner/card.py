@@ -13,7 +13,13 @@ from aiida_mlfc.core.potentials.checkpoints import ARCHITECTURES
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.references import Reference
-from aiida_mlfc.core.potentials.validity import HAS_STRESS, MAX_DISPLACEMENT, SHORTEST_DISTANCES, shortest_distances
+from aiida_mlfc.core.potentials.validity import (
+    ELEMENTS_TOGETHER,
+    HAS_STRESS,
+    MAX_DISPLACEMENT,
+    SHORTEST_DISTANCES,
+    shortest_distances,
+)
 from aiida_mlfc.core.structures.formula import reduced_formula
 from aiida_mlfc.core.structures.symmetry import spacegroup
 
@@ -126,6 +132,16 @@ def make_card(
     if validated:
         card['validation'] = validated
     card |= start or {}
+    validity: dict[str, Any] = {
+        MAX_DISPLACEMENT: float(max(np.linalg.norm(part.displacements, axis=2).max() for part in learned)),
+        SHORTEST_DISTANCES: distances,
+        HAS_STRESS: all(recipe.stress_weight > 0 and recipe.n_undisplaced > 0 for recipe in recipes),
+    }
+    if expansions:
+        # of other crystals an expansion has no terms, and a network that learned beside it knows less than that
+        validity[ELEMENTS_TOGETHER] = [
+            list(symbols) for symbols in sorted({tuple(sorted(set(part.primitive.symbols))) for part in learned})
+        ]
     return card | {
         'training data': [
             {
@@ -142,9 +158,5 @@ def make_card(
         'trained on': f'{torch.get_num_threads()} CPU thread(s), {dtype}'
         if model.device.type == 'cpu'
         else f'{torch.cuda.get_device_name(model.device)}, {dtype}',
-        'validity': {
-            MAX_DISPLACEMENT: float(max(np.linalg.norm(part.displacements, axis=2).max() for part in learned)),
-            SHORTEST_DISTANCES: distances,
-            HAS_STRESS: all(recipe.stress_weight > 0 and recipe.n_undisplaced > 0 for recipe in recipes),
-        },
+        'validity': validity,
     }

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from ase.build import bulk
 from safetensors.numpy import load_file
 
+from aiida_mlfc import compute_force_constants
 from aiida_mlfc.cli.training import prepare_job
 from aiida_mlfc.core.checkpoint_files import read_header
 from aiida_mlfc.core.potentials.registry import load_potential
+from aiida_mlfc.core.potentials.validity import OutsideTrainingError
 from aiida_mlfc.exchange.names import TRAINED_FILE, TRAINING
 from aiida_mlfc.runner import training
 from aiida_mlfc.runner.run import run_job
@@ -49,10 +52,14 @@ def test_the_expansion_alone_is_the_default(alone):
     assert model.is_silent
     assert errors['relative_frobenius_percent'] < 5
     assert not (folder / TRAINING / 'log.jsonl').exists()
+    assert header.card['validity']['elements_together'] == [['Cl', 'Na']]
+    with pytest.raises(OutsideTrainingError, match=r'^Na: '):
+        compute_force_constants(bulk('Na'), [2, 2, 2], model)
 
 
 def test_without_it_the_network_has_to_learn_everything(springs, tmp_path, alone):
     header, errors = trained(springs, tmp_path, expansion=False)
+    assert 'elements_together' not in header.card['validity']
     assert header.config['expansion_systems'] == []
     assert 'cluster expansion' not in header.card
     assert errors['relative_frobenius_percent'] > 5 * alone[2]['relative_frobenius_percent']

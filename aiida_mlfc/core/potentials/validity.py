@@ -18,6 +18,8 @@ class OutsideTrainingError(ValueError):
 MAX_DISPLACEMENT = 'max_displacement'
 SHORTEST_DISTANCES = 'shortest_distances'
 HAS_STRESS = 'has_stress'
+#: symbols of each crystal learned, where terms of a model exist for these alone
+ELEMENTS_TOGETHER = 'elements_together'
 #: nearest neighbours may be this much nearer or farther than in training, as a fraction
 DISTANCE_MARGIN = 0.1
 
@@ -39,13 +41,21 @@ def shortest_distances(atoms: Atoms, radius: float) -> dict[str, float]:
 
 
 def check_environment(atoms: Atoms, metadata: dict[str, Any], radius: float) -> None:
-    """Refuse pairs of elements that were never neighbours in training, and distances far from any seen.
+    """Refuse elements that occur together in no crystal learned, pairs that were never neighbours in training, and
+    distances far from any seen.
 
     A potential whose card has no section ``validity`` is not checked: foundation models cover everything.
 
     :param radius: the potential's cutoff, Å.
-    :raises OutsideTrainingError: naming the pair.
+    :raises OutsideTrainingError: naming the elements or the pair.
     """
+    together = metadata.get('validity', {}).get(ELEMENTS_TOGETHER)
+    elements = sorted(set(atoms.symbols))
+    if together is not None and elements not in together:
+        raise OutsideTrainingError(
+            f'{"-".join(elements)}: the potential was trained on no crystal of just these elements, and what it says '
+            f'of others has no meaning (it was trained on {", ".join("-".join(known) for known in together)})'
+        )
     seen = metadata.get('validity', {}).get(SHORTEST_DISTANCES)
     if seen is None:
         return

@@ -63,3 +63,12 @@ def test_no_stress_labels(card):
     check_stress_labels(CARD)
     with pytest.raises(OutsideTrainingError, match='trained on stress'):
         check_stress_labels(card)
+
+
+def test_elements_of_no_crystal_learned():
+    """All pairs of MgAl2O4 are known from MgO and Al2O3, but not the triplets."""
+    card = {'validity': {'elements_together': [['Al'], ['Cl', 'Na']]}}
+    check_environment(NACL, card, 4.5)
+    check_environment(bulk('Al'), card, 4.5)
+    with pytest.raises(OutsideTrainingError, match=r'^Na: .*no crystal of just these elements.*\(.* on Al, Cl-Na\)'):
+        check_environment(bulk('Na'), card, 4.5)
