@@ -21,6 +21,7 @@ from aiida_mlfc.core.checkpoint_files import read_header
 from aiida_mlfc.core.comparison.card_metrics import card_frequencies, compared_configurations
 from aiida_mlfc.core.comparison.compare import compare
 from aiida_mlfc.core.comparison.matching import ComparisonError
+from aiida_mlfc.core.comparison.pair_springs import pair_springs
 from aiida_mlfc.core.comparison.record import STABILITY_THRESHOLD
 from aiida_mlfc.core.force_constants.record import ForceConstants
 from aiida_mlfc.core.references.configurations import held_back, read_configurations
@@ -44,8 +45,10 @@ ROW_KEYS = (
     'n_configurations',
     'relative_frobenius',
     'predict_zero',
+    'pair_springs',
     'frequency_mae',
     'frequency_predict_zero',
+    'frequency_pair_springs',
     'frequency_max_error',
     'force_rmse',
     'force_predict_zero',
@@ -182,18 +185,22 @@ def _row(reference: Reference, part: str, found: ForceConstants | str, forces: d
 def _constants(reference: Reference, found: ForceConstants) -> dict[str, Any]:
     """Errors of force constants and of what follows from them."""
     compared = compare(reference.force_constants, found, reference.name, 'shared')
-    one, other = (
-        replace(side.force_constants, nac_params=None, _phonopy=[]).to_phonopy()
-        for side in (compared.aligned.a, compared.aligned.b)
+    a, b = (
+        replace(side.force_constants, nac_params=None, _phonopy=[]) for side in (compared.aligned.a, compared.aligned.b)
     )
+    one, other = a.to_phonopy(), b.to_phonopy()
+    of_pairs = pair_springs(one)
+    springs = replace(a, array=of_pairs, _phonopy=[]).to_phonopy()
     frequencies, summary = card_frequencies(other, one), compared.summary
     stable = [side.min_frequency >= STABILITY_THRESHOLD for side in (summary.a, summary.b)]
     errors = summary.force_constants
     return {
         'relative_frobenius': None if errors is None else errors.relative_frobenius,
         'predict_zero': 1.0,
+        'pair_springs': float(np.linalg.norm(of_pairs - a.array) / np.linalg.norm(a.array)),
         'frequency_mae': frequencies.mae,
         'frequency_predict_zero': frequencies.predict_zero,
+        'frequency_pair_springs': card_frequencies(springs, one).mae,
         'frequency_max_error': frequencies.max,
         'min_frequency': summary.b.min_frequency,
         'min_frequency_reference': summary.a.min_frequency,

@@ -39,8 +39,9 @@ def command(potential: str, references: tuple[Path, ...], as_json: bool, **argum
 
     \b
     In the JSON of each reference, b being the potential and a the reference:
-      relative_frobenius    |Φ_b - Φ_a| / |Φ_a|; predict_zero is what predicting no force at all gives
-      frequency_mae, _max_error, _predict_zero   THz, on a 6x6x6 mesh without NAC, as in model cards
+      relative_frobenius    |Φ_b - Φ_a| / |Φ_a|; predict_zero is what predicting no force at all gives, pair_springs
+                            what the best pair potential does: two springs a shell, fitted to the reference itself
+      frequency_mae, _max_error, _predict_zero, _pair_springs   THz, on a 6x6x6 mesh without NAC, as in model cards
       force_rmse, force_predict_zero, max_force_at_rest   meV/Å
       min_frequency, min_frequency_reference     THz, with NAC where the reference has Born charges
       stability             true or false, stable or unstable: the verdict of the potential at -0.05 THz

@@ -14,7 +14,9 @@ PIPED_WIDTH = 180
 _COLUMNS = (
     ('n_configurations', 'conf.\n', 1.0, '.0f'),
     ('relative_frobenius', 'ΔΦ/Φ\n%', 100.0, '.2f'),
+    ('pair_springs', 'of pairs\n%', 100.0, '.1f'),
     ('frequency_mae', 'MAE\nTHz', 1.0, '.3f'),
+    ('frequency_pair_springs', 'of pairs\nTHz', 1.0, '.3f'),
     ('frequency_predict_zero', 'of zero\nTHz', 1.0, '.2f'),
     ('frequency_max_error', 'max\nTHz', 1.0, '.3f'),
     ('force_rmse', 'force\nmeV/Å', 1.0, '.2f'),

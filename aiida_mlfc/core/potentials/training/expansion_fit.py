@@ -33,8 +33,9 @@ MOST_SUPERCELLS = 12
 PRIOR = {'pair_roughness': 1e-7, 'pair_size': 1e-6, 'triplet_size': 1e-5, 'distortion': 0.1}
 #: of each folded cell; their rms strain in each component, and rms shift of each atom in each direction, Å
 DISTORTIONS, STRAIN, SHIFT = 2, 0.01, 0.02
-#: coefficients of one chemical system, and of those that systems share: three dense matrices of them are 6 GiB
-MOST_SOLVED_FOR = 16_000
+#: coefficients of one chemical system, and of those that systems share: five elements. Four dense matrices of so many,
+#: which elimination needs, are 13 GB
+MOST_SOLVED_FOR = 20_000
 #: entries of the matrices of all systems: 6.4 GB, beside those of the one that is solved
 MOST_ENTRIES = 800_000_000
 #: distance of neighbours, Å

@@ -141,7 +141,7 @@ def test_the_floating_type_of_the_model_is_kept(reference):
 def test_more_coefficients_than_memory_holds(reference):
     model = learner(triplet_cutoff=8.0, triplet_spacing=0.2)
     material = prepare(reference, model)
-    with pytest.raises(ValueError, match=r'got 2\d{4} coefficients .*wanted at most 16000 in one .*triplet_spacing'):
+    with pytest.raises(ValueError, match=r'got 2\d{4} coefficients .*wanted at most 20000 in one .*triplet_spacing'):
         fit_expansion(model, [material], Recipe())
 
 
