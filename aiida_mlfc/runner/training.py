@@ -46,7 +46,7 @@ from aiida_mlfc.runner.training_data import (
 )
 from aiida_mlfc.runner.training_log import TrainingLog
 from aiida_mlfc.runner.training_start import starting_model
-from aiida_mlfc.runner.training_uncertainty import calibrated_ensemble
+from aiida_mlfc.runner.training_uncertainty import Draws, calibrated_ensemble
 
 #: how a time budget became a number of steps; written once, so that a resumed run keeps its learning rates
 PLAN_FILE = 'plan.json'
@@ -89,7 +89,7 @@ def run_train(
             raise ReferenceError('no force set is left to learn from')
         check_mixture([s.learned for s in splits.values()])
         check_copies([found[key] for key in splits])
-        model, stage, start = _train(folder, splits, list(unseen.values()), options)
+        model, stage, start, draws = _train(folder, splits, list(unseen.values()), options)
         left_out = {keys[key]: str(error) for key, error in refused.items()}
         # From here on there is a potential. What goes wrong with its errors is said, and costs no training.
         parts = {key: s.held_back or s.learned for key, s in splits.items()} | unseen
@@ -109,7 +109,7 @@ def run_train(
             start=start,
             dtype=options.default_dtype,
         )
-        model.metadata |= _ensemble(model, list(splits.values()), options)
+        model.metadata |= _ensemble(model, list(splits.values()), options, draws)
         path = folder / TRAINED_FILES[model.metadata['architecture']]
         save_potential(model, path)
     except Interrupted:
@@ -145,10 +145,12 @@ def _measured(model: EnergyModel, part: Reference) -> dict[str, Any]:
         return {'material': part.name, 'error': said}
 
 
-def _ensemble(model: EnergyModel, splits: Sequence[Split], options: TrainOptions) -> dict[str, Any]:
+def _ensemble(
+    model: EnergyModel, splits: Sequence[Split], options: TrainOptions, draws: Draws | None
+) -> dict[str, Any]:
     """What the card says of the uncertainty, or why it says nothing."""
     try:
-        return calibrated_ensemble(model, splits, options)
+        return calibrated_ensemble(model, splits, options, draws)
     except Exception as error:  # noqa: BLE001 (a potential without uncertainty is one)
         said = f'{type(error).__name__}: {error}'
         print(f'mlfc-run: train: no uncertainty: {said}', file=sys.stderr, flush=True)
@@ -157,11 +159,12 @@ def _ensemble(model: EnergyModel, splits: Sequence[Split], options: TrainOptions
 
 def _train(
     job_folder: Path, splits: Mapping[str, Split], unseen: Sequence[Reference], options: TrainOptions
-) -> tuple[EnergyModel, dict[str, Any], dict[str, Any]]:
+) -> tuple[EnergyModel, dict[str, Any], dict[str, Any], Draws | None]:
     """Train, or continue.
 
     :param unseen: what errors will be measured on, too: refused at once if it cannot be.
-    :return: the model in float64; ``recipe``, ``seconds`` and ``steps`` for the card; what it started from.
+    :return: the model in float64; ``recipe``, ``seconds`` and ``steps`` for the card; what it started from; draws from
+        the posterior of its expansion, if that was fitted.
     """
     folder = job_folder / TRAINING
     folder.mkdir(parents=True, exist_ok=True)
@@ -182,15 +185,17 @@ def _train(
     validation = Validation(set_aside, model) if set_aside else None
     is_fitted = _has_expansion(model) and options.foundation_model is None
     fits: list[dict[str, Any]] = []
+    draws: Draws | None = None
     if is_fitted and not (folder / STATE_FILE).exists():
-        fits.append(_fit(model, prepared, recipe))
+        said, draws = _fit(model, prepared, recipe, options.uncertainty_members)
+        fits.append(said)
     trainer = Trainer(model, materials, recipe, folder, validation, json.dumps(start) if start else '')
     log = TrainingLog(folder, trainer.step)
     n_parameters = sum(p.numel() for p in model.parameters())
-    said = f'{len(references)} force sets, {n_parameters} parameters, step {trainer.step} of {trainer.last_step}'
+    doing = f'{len(references)} force sets, {n_parameters} parameters, step {trainer.step} of {trainer.last_step}'
     if not trainer.last_step:
-        said = f'{len(references)} force sets; the network is not trained, no steps were asked for'
-    print(f'mlfc-run: train: {said}', file=sys.stderr, flush=True)
+        doing = f'{len(references)} force sets; the network is not trained, no steps were asked for'
+    print(f'mlfc-run: train: {doing}', file=sys.stderr, flush=True)
     with _Stop() as stop:
         if not trainer.run(lambda row: log.write(row, trainer.last_step), stop.is_asked):
             raise Interrupted(f'the state of step {trainer.step} is kept')
@@ -205,13 +210,14 @@ def _train(
     model = model.to(torch.float64).requires_grad_(False).eval()
     if is_fitted and (trainer.step or not fits):
         # what the network has learned since then need not be said twice
-        fits.append(_fit(model, prepared, recipe))
+        said, draws = _fit(model, prepared, recipe, options.uncertainty_members)
+        fits.append(said)
     if fits:
         stage['expansion'] = fits[-1]
         stage['seconds'] += sum(fit['seconds'] for fit in fits)
     if options.foundation_model is None and options.E0s == 'average':
         correct(model, references)
-    return model, stage, start
+    return model, stage, start, draws
 
 
 def _has_expansion(model: EnergyModel) -> bool:
@@ -226,16 +232,18 @@ def _is_enough(model: EnergyModel, options: TrainOptions) -> bool:
     return model.long_range is None or not model.long_range.charges.requires_grad
 
 
-def _fit(model: EnergyModel, materials: Sequence[Material], recipe: Recipe) -> dict[str, Any]:
-    """Solve for the expansion; what the card says of it."""
+def _fit(
+    model: EnergyModel, materials: Sequence[Material], recipe: Recipe, n_draws: int
+) -> tuple[dict[str, Any], Draws]:
+    """Solve for the expansion; what the card says of it, and draws from its posterior."""
     assert isinstance(model, DXModel)
     assert model.expansion is not None
     started = time.perf_counter()
-    left = fit_expansion(model, materials, recipe)
+    left, draws = fit_expansion(model, materials, recipe, n_draws=n_draws)
     n, seconds = model.expansion.n_coefficients, time.perf_counter() - started
     said = f'expansion: {n} coefficients, {100 * left:.2f} % of the forces learned are left, {seconds:.0f} s'
     print(f'mlfc-run: train: {said}', file=sys.stderr, flush=True)
-    return {'coefficients': n, 'relative error of forces learned': left, 'seconds': seconds}
+    return {'coefficients': n, 'relative error of forces learned': left, 'seconds': seconds}, draws
 
 
 def _steps(folder: Path, model: EnergyModel, materials: list[Material], recipe: Recipe, minutes: float) -> int:

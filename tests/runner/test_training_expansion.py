@@ -13,6 +13,7 @@ from aiida_mlfc.core.potentials.validity import OutsideTrainingError
 from aiida_mlfc.exchange.names import TRAINED_FILE, TRAINING
 from aiida_mlfc.runner import training
 from aiida_mlfc.runner.run import run_job
+from aiida_mlfc.runner.uncertainty import frequency_spread
 
 from ..spring_sets import write_springs
 from .test_training import MODEL, OPTIONS
@@ -81,9 +82,19 @@ def test_the_same_data_give_the_same_coefficients(springs, tmp_path, alone):
     assert all(np.array_equal(own[name], other[name]) for name in other)
 
 
-def test_uncertainty_of_a_network_that_was_never_trained(springs, tmp_path):
+def test_uncertainty_is_that_of_the_expansion(springs, tmp_path, alone):
     header, _ = trained(springs, tmp_path, steps=0, uncertainty_members=3)
-    assert header.card['uncertainty']['n_members'] == 3
+    entry = header.card['uncertainty']
+    assert header.config['expansion_members'] == entry['n_members'] == 3
+    assert entry['method'].startswith('posterior of the cluster expansion')
+    assert list(entry['rms spread and error in THz']) == ['springs']
+    model = load_potential(tmp_path / TRAINED_FILE)
+    crystal = bulk('NaCl', 'rocksalt', a=5.6)
+    spread = frequency_spread(compute_force_constants(crystal, [2, 2, 2], model), model)
+    assert 0 < spread < 20 * entry['rms error there in THz']
+    # the same coefficients with and without
+    own, other = (load_file(folder / TRAINED_FILE)['expansion.pair_coefficients'] for folder in (tmp_path, alone[0]))
+    assert np.allclose(own, other, rtol=1e-5, atol=1e-6)
 
 
 def test_charges_that_nobody_knows_are_learned_beside_it(springs, tmp_path, monkeypatch):

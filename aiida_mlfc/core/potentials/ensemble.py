@@ -1,7 +1,7 @@
-"""Members of a last-layer ensemble: copies of a model that differ in the weights of its last linear layer.
+"""Members of an ensemble: copies of a model that differ in weights in which the energy is linear.
 
-The energy is linear in these weights, so forces and force constants are, too. The card holds them; a model without
-them has no uncertainty to give.
+These are the weights of the last layer, which the card holds, or the coefficients of a cluster expansion, which the
+checkpoint holds. Forces and force constants are linear in them, too. A model without has no uncertainty to give.
 """
 
 from __future__ import annotations
@@ -59,12 +59,15 @@ def packed(differences: np.ndarray) -> str:
 
 
 def members(model: EnergyModel) -> Iterator[EnergyModel]:
-    """The members that the card of a model holds; none if it holds no uncertainty.
+    """The members of a model; none if its card holds no uncertainty.
 
     :raises ValueError: if what the card holds does not belong to this model.
     """
     entry: Mapping[str, Any] | None = model.metadata.get(UNCERTAINTY)
     if entry is None:
+        return
+    if 'members' not in entry:
+        yield from _of_expansion(model, entry['n_members'])
         return
     weights = last_layer(model).weight.detach().cpu().numpy()[0]
     flat = np.frombuffer(base64.b64decode(entry['members']), dtype='<f4').astype(float)
@@ -74,3 +77,22 @@ def members(model: EnergyModel) -> Iterator[EnergyModel]:
         )
     for difference in flat.reshape(entry['n_members'], len(weights)):
         yield with_last_weights(model, weights + difference)
+
+
+def _of_expansion(model: EnergyModel, n_members: int) -> Iterator[EnergyModel]:
+    if not isinstance(model, DXModel) or model.expansion is None or len(model.expansion.members) != n_members:
+        raise ValueError(f'uncertainty: the card says {n_members} members, the checkpoint has others or none')
+    for difference in model.expansion.members:
+        yield with_coefficients(model, model.expansion.coefficients + difference)
+
+
+def with_coefficients(model: DXModel, coefficients: torch.Tensor) -> DXModel:
+    """A copy with other coefficients in its cluster expansion, and without members of its own.
+
+    :param coefficients: shape ``(n_coefficients,)``, eV.
+    """
+    copy = deepcopy(model)
+    assert copy.expansion is not None
+    copy.set_members(copy.expansion.members[:0])
+    copy.expansion.set_coefficients(coefficients)
+    return copy

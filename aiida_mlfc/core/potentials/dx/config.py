@@ -12,6 +12,7 @@ Envelope = Literal['bump', 'quartic', 'polynomial']
 
 #: of one crystal, in a cluster expansion: its coefficients grow with their third power
 MOST_ELEMENTS = 8
+MOST_MEMBERS = 100
 
 
 class DXDefectWarning(UserWarning):
@@ -65,6 +66,8 @@ class DXConfig:
     #: of their spline grids, Å
     pair_spacing: float = 0.3
     triplet_spacing: float = 0.6
+    #: members of an ensemble of its coefficients
+    expansion_members: int = 0
     #: how atomic energies become an energy; only the sum is extensive
     readout: Literal['sum'] = 'sum'
     #: recompute blocks in the backward pass instead of keeping them: halves the memory of forces, hardly that of
@@ -87,6 +90,10 @@ class DXConfig:
             raise ValueError(f'expansion_systems: got atomic numbers {unknown}, wanted species of the model')
         if any(len(system) > MOST_ELEMENTS for system in systems):
             raise ValueError(f'expansion_systems: got {systems}, wanted crystals of at most {MOST_ELEMENTS} elements')
+        if not 0 <= self.expansion_members <= (MOST_MEMBERS if systems else 0):
+            raise ValueError(
+                f'expansion_members: got {self.expansion_members}, wanted 0 to {MOST_MEMBERS}, and 0 without systems'
+            )
         # finer grids and longer reaches make more coefficients than memory holds
         for name, low, high in (
             ('pair_cutoff', 1.5, 15.0),

@@ -81,11 +81,14 @@ class ClusterExpansion(nn.Module):
     :param systems: columns that occur together in a crystal; the others have neither pairs nor triplets.
     :param pair_cutoff: of φ, Å; likewise ``triplet_cutoff`` of A.
     :param pair_spacing: of the spline grid of φ, Å; likewise ``triplet_spacing`` of A.
+    :param n_members: of an ensemble of coefficients, kept as differences from them.
     :raises ValueError: for more than :data:`MOST_COEFFICIENTS`.
     """
 
     pair_coefficients: Tensor
     triplet_coefficients: Tensor
+    #: shape ``(n_members, n_coefficients)``, pairs first
+    members: Tensor
 
     def __init__(
         self,
@@ -95,6 +98,7 @@ class ClusterExpansion(nn.Module):
         triplet_cutoff: float,
         pair_spacing: float,
         triplet_spacing: float,
+        n_members: int = 0,
     ) -> None:
         super().__init__()
         self.pair_splines = Splines(pair_cutoff, pair_spacing)
@@ -107,13 +111,14 @@ class ClusterExpansion(nn.Module):
         self.triplets = sorted(triplets)
         self.n_types = n_types
         m = self.triplet_splines.n
-        wanted = len(self.pairs) * self.pair_splines.n + len(self.triplets) * len(DEGREES) * m * m
+        wanted = (1 + n_members) * (len(self.pairs) * self.pair_splines.n + len(self.triplets) * len(DEGREES) * m * m)
         if wanted > MOST_COEFFICIENTS:
             # a file may ask for anything
             raise ValueError(f'expansion_systems: got {wanted} coefficients, wanted at most {MOST_COEFFICIENTS}')
         # Buffers: they are solved for, and no optimiser moves them.
         self.register_buffer('pair_coefficients', torch.zeros(len(self.pairs), self.pair_splines.n))
         self.register_buffer('triplet_coefficients', torch.zeros(len(self.triplets), len(DEGREES), m, m))
+        self.set_members(torch.zeros(n_members, self.n_coefficients))
 
     @property
     def cutoff(self) -> float:
@@ -129,6 +134,28 @@ class ClusterExpansion(nn.Module):
     def n_coefficients(self) -> int:
         """Of pairs and triplets."""
         return self.pair_coefficients.numel() + self.triplet_coefficients.numel()
+
+    @property
+    def coefficients(self) -> Tensor:
+        """All of them, pairs first, shape ``(n_coefficients,)``, eV."""
+        return torch.cat((self.pair_coefficients.flatten(), self.triplet_coefficients.flatten()))
+
+    def set_coefficients(self, values: Tensor) -> None:
+        """Take others.
+
+        :param values: as :attr:`coefficients`.
+        """
+        pairs, triplets = values.split([self.pair_coefficients.numel(), self.triplet_coefficients.numel()])
+        self.pair_coefficients.copy_(pairs.view_as(self.pair_coefficients))
+        self.triplet_coefficients.copy_(triplets.view_as(self.triplet_coefficients))
+
+    def set_members(self, differences: Tensor) -> None:
+        """Take another ensemble.
+
+        :param differences: shape ``(n_members, n_coefficients)``.
+        """
+        # files written before there were members have none
+        self.register_buffer('members', differences.to(self.pair_coefficients), persistent=len(differences) > 0)
 
     def forward(self, graph: AtomGraph) -> Tensor:
         """Energies of the atoms, shape ``(n_atoms,)``, eV; only their sum has a meaning."""

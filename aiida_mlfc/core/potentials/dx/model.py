@@ -8,6 +8,7 @@ energies by type, a sum over atoms.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -109,6 +110,15 @@ class DXModel(EnergyModel):
         for weights in self.readout[-1].parameters():
             nn.init.zeros_(weights)
 
+    def set_members(self, differences: Tensor) -> None:
+        """Take an ensemble of coefficients of the expansion along, in place of the one that there is.
+
+        :param differences: from the coefficients, shape ``(n_members, n_coefficients)``.
+        """
+        assert self.expansion is not None
+        self.expansion.set_members(differences)
+        self.config = replace(self.config, expansion_members=len(differences))
+
     def local_energy(self, graph: AtomGraph) -> Tensor:
         return graph.sum_to_systems(self.atomic_energies(graph))
 
@@ -157,4 +167,4 @@ def _expansion(config: DXConfig) -> ClusterExpansion | None:
         return None
     systems = [[config.species.index(z) for z in system] for system in config.expansion_systems]
     lengths = (config.pair_cutoff, config.triplet_cutoff, config.pair_spacing, config.triplet_spacing)
-    return ClusterExpansion(len(config.species), systems, *lengths)
+    return ClusterExpansion(len(config.species), systems, *lengths, config.expansion_members)

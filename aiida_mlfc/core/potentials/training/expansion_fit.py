@@ -8,10 +8,11 @@ are right at the distances of one crystal are wild between them, and wrong at an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces_stress
 from aiida_mlfc.core.potentials.dx.expansion import DEGREES, ClusterExpansion
@@ -42,13 +43,30 @@ MOST_ENTRIES = 800_000_000
 TYPICAL = 2.5
 
 
+class FittedExpansion(NamedTuple):
+    """What :func:`fit_expansion` says.
+
+    :param left: share of the squared forces that is left, as a root: the relative error of forces.
+    :param draws: by the types of each chemical system, differences from the coefficients, each of shape
+        ``(n_draws, n_coefficients)``: draws from the posterior for residuals of size 1 in this system and none in
+        others.
+    """
+
+    left: float
+    draws: dict[tuple[int, ...], Tensor]
+
+
 def fit_expansion(
-    model: DXModel, materials: Sequence[Material], recipe: Recipe, prior: dict[str, float] | None = None
-) -> float:
+    model: DXModel,
+    materials: Sequence[Material],
+    recipe: Recipe,
+    prior: dict[str, float] | None = None,
+    n_draws: int = 0,
+) -> FittedExpansion:
     """Solve for the coefficients of ``model.expansion``, the rest of the model as it is.
 
     :param prior: in place of entries of :data:`PRIOR`.
-    :return: share of the squared forces that is left, as a root: the relative error of forces.
+    :param n_draws: from the posterior.
     :raises ValueError: if the model has no expansion, or one of more coefficients than can be solved for.
     """
     expansion = model.expansion
@@ -56,17 +74,15 @@ def fit_expansion(
         raise ValueError('expansion: the model has none to fit; give its config expansion_systems')
     systems: dict[tuple[int, ...], list[Material]] = {}
     for material in {id(material): material for material in materials}.values():
-        present = torch.nonzero(material.supercell.atom_types.sum(0))[:, 0].tolist()
-        systems.setdefault(tuple(present), []).append(material)
+        systems.setdefault(types_of(material), []).append(material)
     terms = {types: terms_among(expansion, types) for types in systems}
     elimination = Elimination([some.columns for some in terms.values()])
     _check_size([len(some.columns) for some in terms.values()] + [int((elimination.uses > 1).sum())])
     dtype, device, training = model.dtype, model.device, model.training
     model.to(dtype=torch.float64, device='cpu')
-    expansion.pair_coefficients.zero_()
-    expansion.triplet_coefficients.zero_()
+    expansion.set_coefficients(torch.zeros(expansion.n_coefficients))
     weights, total, given = PRIOR | (prior or {}), 0.0, 0.0
-    equations = {types: NormalEquations(terms[types].columns) for types in systems}
+    equations = {types: NormalEquations(terms[types].columns, n_draws, recipe.seed) for types in systems}
     for types, alike in systems.items():
         here = equations[types]
         for material in alike:
@@ -76,15 +92,22 @@ def fit_expansion(
             for rows in _changes(expansion, terms[types], material, recipe) if weights['distortion'] else ():
                 here.hold(weights['distortion'] ** 0.5 * rows)
         elimination.add(here, _prior(expansion, terms[types], weights, elimination.uses))
-    solution = elimination.solve()
-    n_pairs = expansion.pair_coefficients.numel()
-    coefficients = torch.zeros(expansion.n_coefficients, dtype=torch.float64)
-    coefficients[: len(solution)] = solution
-    expansion.pair_coefficients.copy_(coefficients[:n_pairs].view_as(expansion.pair_coefficients))
-    expansion.triplet_coefficients.copy_(coefficients[n_pairs:].view_as(expansion.triplet_coefficients))
+    solution, draws = elimination.solve()
+    # the last coefficients may be of no system at all
+    missing = expansion.n_coefficients - len(solution)
+    coefficients = nn.functional.pad(solution, (0, missing))
+    expansion.set_coefficients(coefficients)
     model.to(dtype=dtype, device=device).train(training)
     left = given + sum(here.left(coefficients[here.columns]) for here in equations.values())
-    return float(np.sqrt(max(left, 0.0) / total)) if total else 0.0
+    return FittedExpansion(
+        float(np.sqrt(max(left, 0.0) / total)) if total else 0.0,
+        {types: nn.functional.pad(some, (0, missing)) for types, some in zip(systems, draws, strict=True)},
+    )
+
+
+def types_of(material: Material) -> tuple[int, ...]:
+    """Columns of ``graph.atom_types`` that a material has atoms of."""
+    return tuple(torch.nonzero(material.supercell.atom_types.sum(0))[:, 0].tolist())
 
 
 def _check_size(sizes: Sequence[int]) -> None:
@@ -168,8 +191,8 @@ def _forces(model: DXModel, terms: Terms, graph: AtomGraph) -> tuple[Tensor, Ten
     return derivative_rows(model.expansion, terms, graph).forces.flatten(0, 1), forces.reshape(-1)
 
 
-def _prior(expansion: ClusterExpansion, terms: Terms, weights: dict[str, float], uses: Tensor) -> Tensor:
-    """The quadratic form of the prior of one system, shape ``(n_coefficients, n_coefficients)``.
+def _prior(expansion: ClusterExpansion, terms: Terms, weights: dict[str, float], uses: Tensor) -> list[Tensor]:
+    """The quadratic form of the prior of one system: blocks along its diagonal.
 
     :param uses: how many systems have each coefficient, and so a part of its prior.
     """
@@ -182,10 +205,7 @@ def _prior(expansion: ClusterExpansion, terms: Terms, weights: dict[str, float],
     third = (at / TYPICAL)[:, None] ** 4 * third
     pair = weights['pair_roughness'] * third.T @ third + weights['pair_size'] * eye
     triplet = weights['triplet_size'] * torch.eye(m * m, dtype=torch.float64)
-    size, n_blocks = len(terms.columns), len(terms.triplets) * len(DEGREES)
-    result, start = torch.zeros(size, size, dtype=torch.float64), 0
-    for block in [pair] * len(terms.pairs) + [triplet] * n_blocks:
-        result[start : start + len(block), start : start + len(block)] = block
-        start += len(block)
+    blocks = [pair] * len(terms.pairs) + [triplet] * (len(terms.triplets) * len(DEGREES))
     # a pair or a triplet is shared as a whole
-    return result.div_(uses[terms.columns])
+    firsts = np.cumsum([0, *(len(block) for block in blocks[:-1])])
+    return [block / uses[terms.columns[first]] for block, first in zip(blocks, firsts, strict=True)]

@@ -120,7 +120,9 @@ def _triplet_derivatives(
         for moving, other, swapped in ((first, second, False), (second, first, True)):
             chosen = (centre == c) & (neighbour == moving)
             edges = torch.nonzero(chosen if other in present else torch.zeros_like(chosen))[:, 0]
-            here = graph.centres(moments)[edges][:, present.index(other) if other in present else 0]
+            if not len(edges):
+                continue
+            here = graph.within(edges).centres(moments[:, present.index(other)])
             order = 'exam,ebm->exba' if swapped else 'exam,ebm->exab'
             gradient = [torch.einsum(order, slopes[edges][..., rows], here[..., rows]) for rows in DEGREES]
             yield edges, torch.stack(gradient, 2).flatten(2), slice(k * n, (k + 1) * n)

@@ -90,7 +90,7 @@ def draw_members(
 
 
 @dataclass(frozen=True)
-class _Cell:
+class CellSpread:
     """Hessians of the model and of members, and what is expected.
 
     :param hessian: shape ``(3n, 3n)``, eV/Å²; ``of_members`` is the difference from it, ``(n_members, 3n, 3n)``.
@@ -125,7 +125,7 @@ class Spread:
             own = hessian_at_rest(model, cell)
             moved = [hessian_at_rest(with_last_weights(model, weights + d), cell) - own for d in differences]
             expected = frequencies_of(cell.hessian, cell.root_masses)
-            self.cells.append(_Cell(own, np.array(moved), cell.root_masses, expected))
+            self.cells.append(CellSpread(own, np.array(moved), cell.root_masses, expected))
 
     def at(self, scale: float) -> tuple[float, float]:
         """Spread and error, THz."""

@@ -46,12 +46,12 @@ def test_the_solution_is_that_of_all_rows_at_once(columns, n_rows):
         wide[:, c] = small
         matrix += wide.T @ wide
         # each system brings its share of the prior of what it shares
-        prior = torch.diag(0.1 * (c + 1.0).double() / elimination.uses[c])
-        matrix[c, c] += prior.diagonal()
-        elimination.add(system, prior)
+        prior = 0.1 * (c + 1.0).double() / elimination.uses[c]
+        matrix[c, c] += prior
+        elimination.add(system, [torch.diag(prior[:1]), torch.diag(prior[1:])])
         systems.append(system)
     expected = torch.linalg.solve(matrix + residual_matrix, right)
-    found = elimination.solve()
+    found, _ = elimination.solve()
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
     left = squares + sum(system.left(found[system.columns]) for system in systems)
     exact = squares - 2 * right @ expected + expected @ residual_matrix @ expected
@@ -62,5 +62,30 @@ def test_a_coefficient_that_no_system_has_is_zero():
     elimination = Elimination([torch.tensor([3, 1])])
     system = NormalEquations(torch.tensor([3, 1]))
     system.add(torch.eye(2, dtype=torch.float64), torch.tensor([6.0, 2.0], dtype=torch.float64))
-    elimination.add(system, torch.zeros(2, 2, dtype=torch.float64))
-    assert elimination.solve().tolist() == [0.0, 2.0, 0.0, 6.0]
+    elimination.add(system, [])
+    assert elimination.solve()[0].tolist() == [0.0, 2.0, 0.0, 6.0]
+
+
+@pytest.mark.parametrize('columns', [[[0, 1, 2]], [[0, 1, 2], [2, 3]]], ids=['one', 'shared'])
+def test_draws_have_the_covariance_of_the_posterior(columns):
+    """Many draws of all systems together: their covariance is the inverse of the whole matrix, up to noise."""
+    generator = torch.Generator().manual_seed(1)
+    columns = [torch.tensor(c) for c in columns]
+    n = 1 + int(torch.cat(columns).max())
+    elimination, matrix = Elimination(columns), torch.zeros(n, n, dtype=torch.float64)
+    for seed, c in enumerate(columns):
+        system = NormalEquations(c, 20_000, seed)
+        for method in (lambda rows, s=system: s.add(rows, rows[:, 0]), system.hold):
+            rows, _ = drawn(generator, c, 4)
+            method(rows)
+            matrix[c[:, None], c] += rows.T @ rows
+        blocks = [torch.diag(0.5 / elimination.uses[c].double())]
+        matrix[c, c] += blocks[0].diagonal()
+        elimination.add(system, blocks)
+    _, draws = elimination.solve()
+    together = torch.stack(draws).sum(0)
+    product = together.T @ together / len(together) @ matrix
+    assert torch.allclose(product, torch.eye(n, dtype=torch.float64), atol=0.1)
+    if len(draws) == 2:
+        # what is not known of one system says something of the other, through what they share
+        assert draws[0][:, 3].std() > 0
