@@ -37,7 +37,8 @@ class CheckpointHeader:
     @property
     def cutoff(self) -> float:
         """Å."""
-        return float(self.config['cutoff'])
+        names = ('cutoff', 'pair_cutoff', 'triplet_cutoff') if self.config.get('expansion_systems') else ('cutoff',)
+        return max(float(self.config[name]) for name in names)
 
 
 def sha256_of(path: Path | str) -> str:

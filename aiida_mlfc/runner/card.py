@@ -10,6 +10,7 @@ import torch
 from ase.data import chemical_symbols
 
 from aiida_mlfc.core.potentials.checkpoints import ARCHITECTURES
+from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.references import Reference
@@ -53,6 +54,15 @@ def known_problems(errors: Sequence[Mapping[str, Any]], references: Sequence[Ref
         lowest, expected = row['min_frequency_THz'], row['min_frequency_DFT_THz']
         if lowest < min(0.0, expected) - SPURIOUS:
             said.append(f'its lowest mode is {lowest:.2f} THz where DFT has {expected:.2f}: do not trust "unstable"')
+        lowest, expected = row['min_frequency_between_THz'], row['min_frequency_between_DFT_THz']
+        if lowest < min(0.0, expected) - SPURIOUS:
+            said.append(
+                f'between the wave vectors of its training supercell its lowest mode is {lowest:.2f} THz where DFT '
+                f'interpolates {expected:.2f}: do not trust larger supercells'
+            )
+        lowest, expected = row['min_frequency_THz'], row['min_frequency_DFT_THz']
+        if expected < -SPURIOUS and lowest > expected + FREQUENCY_TARGET:
+            said.append(f'its lowest mode is {lowest:.2f} THz where DFT has {expected:.2f}: do not trust "stable"')
         if said:
             problems[reduced_formula(reference.primitive)] = '; '.join(said)
     return problems
@@ -60,7 +70,8 @@ def known_problems(errors: Sequence[Mapping[str, Any]], references: Sequence[Ref
 
 def _kind(model: EnergyModel, start: Mapping[str, Any] | None) -> str:
     if not start:
-        return 'Small dx potential'
+        silent = isinstance(model, DXModel) and model.expansion is not None and model.is_silent
+        return 'Cluster expansion to three bodies (dx without its network)' if silent else 'Small dx potential'
     return f'{start["foundation model"]["name"]} ({ARCHITECTURES[type(model)]}), trained further'
 
 

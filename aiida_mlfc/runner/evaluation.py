@@ -11,8 +11,12 @@ from aiida_mlfc.core.comparison.card_metrics import card_frequencies, compared_c
 from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces, energy_forces_stress
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.interface import EnergyModel
+from aiida_mlfc.core.potentials.training.harmonic_labels import MOST_BETWEEN, qpoints_between
+from aiida_mlfc.core.potentials.training.interpolation import interpolating_phonopy
 from aiida_mlfc.core.potentials.training.references import Reference
-from aiida_mlfc.core.structures.cells import to_phonopy
+from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
+from aiida_mlfc.runner.bloch_phases import frequencies
+from aiida_mlfc.runner.dynamical_matrices import dynamical_matrices
 from aiida_mlfc.runner.force_constants import compute_force_constants
 
 
@@ -20,7 +24,8 @@ def evaluate(model: EnergyModel, reference: Reference) -> dict[str, Any]:
     """Errors on the configurations of ``reference``, in one flat row; every error has its unit in its name.
 
     The reference force constants are fitted to these configurations alone. Frequencies are compared at the geometry of
-    the reference, without NAC on either side.
+    the reference, without NAC on either side; those *between* are the potential's own at wave vectors that the
+    supercell of the reference does not hold, against phonopy's interpolation.
 
     :param reference: configurations held back from training.
     """
@@ -41,9 +46,10 @@ def evaluate(model: EnergyModel, reference: Reference) -> dict[str, Any]:
     theirs = Phonopy(to_phonopy(reference.supercell), [1, 1, 1], primitive_matrix=primitive_matrix, log_level=0)
     theirs.force_constants = reference.force_constants()[ours.primitive.p2s_map]
     difference = found.array - theirs.force_constants
-    frequencies = card_frequencies(ours, theirs)
+    on_mesh = card_frequencies(ours, theirs)
     graph = build_graph(reference.primitive, model.cutoff, model.species, model.dtype, model.device)
     _, at_rest, stress = energy_forces_stress(model, graph)
+    between, expected = _between(model, reference)
     return {
         'material': reference.name,
         'n_configurations': len(reference.forces),
@@ -51,12 +57,29 @@ def evaluate(model: EnergyModel, reference: Reference) -> dict[str, Any]:
         'force_predict_zero_meV_per_A': 1000 * float(np.sqrt(np.mean(np.square(reference.forces[chosen])))),
         'relative_frobenius_percent': 100 * float(np.linalg.norm(difference) / np.linalg.norm(theirs.force_constants)),
         'relative_frobenius_predict_zero_percent': 100.0,
-        'frequency_mae_THz': frequencies.mae,
-        'frequency_predict_zero_THz': frequencies.predict_zero,
-        'frequency_max_error_THz': frequencies.max,
-        'min_frequency_THz': frequencies.lowest,
-        'min_frequency_DFT_THz': frequencies.lowest_reference,
+        'frequency_mae_THz': on_mesh.mae,
+        'frequency_predict_zero_THz': on_mesh.predict_zero,
+        'frequency_max_error_THz': on_mesh.max,
+        'min_frequency_THz': on_mesh.lowest,
+        'min_frequency_DFT_THz': on_mesh.lowest_reference,
+        'frequency_between_mae_THz': float(np.abs(between - expected).mean()),
+        'min_frequency_between_THz': float(between.min()),
+        'min_frequency_between_DFT_THz': float(expected.min()),
         'max_stress_GPa': float(stress.abs().max()),
         'max_force_at_rest_meV_per_A': 1000 * float(at_rest.abs().max()),
         **({'energy_rmse_meV_per_atom': 1000 * float(np.sqrt(np.mean(np.square(of_energy))))} if of_energy else {}),
     }
+
+
+def _between(model: EnergyModel, reference: Reference) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies halfway between the q-points of the supercell: exact ones of the potential, interpolated DFT; THz.
+
+    Born charges take part where the potential has charges of its own.
+    """
+    qpoints = qpoints_between(reference)[:MOST_BETWEEN]
+    phonon = interpolating_phonopy(reference, reference.force_constants())
+    if model.long_range is None:
+        phonon.nac_params = None
+    phonon.run_qpoints(qpoints)
+    found = frequencies(dynamical_matrices(to_ase(phonon.primitive), qpoints, model))
+    return found, np.asarray(phonon.qpoints.frequencies)

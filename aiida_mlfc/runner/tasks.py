@@ -48,7 +48,7 @@ def run_train(
 def run_relax(inputs: dict[str, Any], options: RelaxOptions, model: Any) -> Outcome:
     """Relax one crystal; the relaxed structure goes into ``arrays.hdf5``."""
     from aiida_mlfc.core.potentials.relaxation.relax import largest_displacement, relax
-    from aiida_mlfc.core.potentials.validity import check_displacement
+    from aiida_mlfc.core.potentials.validity import RELAXATION_MARGIN, check_displacement
 
     atoms = structure_from_arrays(inputs['structure'])
     check_cell(atoms)
@@ -66,7 +66,7 @@ def run_relax(inputs: dict[str, Any], options: RelaxOptions, model: Any) -> Outc
     if 'origin' in inputs:
         # A relaxation that was continued: what the potential was trained on counts from where the first one began.
         moved = largest_displacement(structure_from_arrays(inputs['origin']), found.atoms)
-        check_displacement(moved, model.metadata, 'an atom moved during all relaxations')
+        check_displacement(moved, model.metadata, 'an atom moved during all relaxations', RELAXATION_MARGIN)
     data = {
         'energy': found.energy,
         'max_force': found.max_force,

@@ -107,7 +107,8 @@ def run_train(
             left_out=left_out,
             unseen=[rows[key] for key in unseen],
             start=start,
-            dtype=options.default_dtype,
+            # an expansion is solved for in float64, whatever the network would be trained in
+            dtype=options.default_dtype if stage['steps'] else 'float64',
         )
         model.metadata |= _ensemble(model, list(splits.values()), options, draws)
         path = folder / TRAINED_FILES[model.metadata['architecture']]

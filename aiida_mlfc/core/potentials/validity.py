@@ -22,6 +22,9 @@ HAS_STRESS = 'has_stress'
 ELEMENTS_TOGETHER = 'elements_together'
 #: nearest neighbours may be this much nearer or farther than in training, as a fraction
 DISTANCE_MARGIN = 0.1
+#: a relaxation may begin so many times the largest displacement of training away from where it ends: forces on the way
+#: need only point there, those at the end are what counts
+RELAXATION_MARGIN = 2.0
 
 
 def pair_name(z1: int, z2: int) -> str:
@@ -72,17 +75,19 @@ def check_environment(atoms: Atoms, metadata: dict[str, Any], radius: float) -> 
             )
 
 
-def check_displacement(displacement: float, metadata: dict[str, Any], what: str) -> None:
+def check_displacement(displacement: float, metadata: dict[str, Any], what: str, times: float = 1.0) -> None:
     """Refuse displacements larger than any in training.
 
     :param displacement: Å.
     :param what: what moved, for the message.
+    :param times: as often as large is allowed.
     :raises OutsideTrainingError: if the card has a limit and it is passed.
     """
     limit = metadata.get('validity', {}).get(MAX_DISPLACEMENT)
-    if limit is not None and displacement > limit:
+    if limit is not None and displacement > times * limit:
+        allowed = f'; {times * limit:.3f} Å are allowed here' if times != 1 else ''
         raise OutsideTrainingError(
-            f'{what}: {displacement:.3f} Å, the potential was trained on displacements up to {limit:.3f} Å'
+            f'{what}: {displacement:.3f} Å, the potential was trained on displacements up to {limit:.3f} Å{allowed}'
         )
 
 

@@ -72,3 +72,9 @@ def test_elements_of_no_crystal_learned():
     check_environment(bulk('Al'), card, 4.5)
     with pytest.raises(OutsideTrainingError, match=r'^Na: .*no crystal of just these elements.*\(.* on Al, Cl-Na\)'):
         check_environment(bulk('Na'), card, 4.5)
+
+
+def test_displacements_on_the_way_may_be_larger():
+    check_displacement(0.2, CARD, 'step', times=2)
+    with pytest.raises(OutsideTrainingError, match=r'step: 0\.201 Å.* up to 0\.100 Å; 0\.200 Å are allowed here'):
+        check_displacement(0.201, CARD, 'step', times=2)

@@ -25,7 +25,12 @@ from aiida_mlfc.core.potentials.relaxation.goal import Goal, NotConvergedError
 from aiida_mlfc.core.potentials.relaxation.lockstep import SecondDerivativesError, run_together
 from aiida_mlfc.core.potentials.relaxation.newton import NewtonSearch, StalledError
 from aiida_mlfc.core.potentials.relaxation.symmetric_space import symmetric_space
-from aiida_mlfc.core.potentials.validity import check_displacement, check_environment, check_stress_labels
+from aiida_mlfc.core.potentials.validity import (
+    RELAXATION_MARGIN,
+    check_displacement,
+    check_environment,
+    check_stress_labels,
+)
 from aiida_mlfc.core.structures.symmetry import spacegroup, symmetrized
 
 LOGGER = logging.getLogger(__name__)
@@ -168,7 +173,7 @@ class _Job:
         moved = largest_displacement(self.structure, atoms)
         if not math.isfinite(moved):
             raise NotConvergedError('the relaxation ran away: positions are no longer finite')
-        check_displacement(moved, self.potential.metadata, 'an atom moved during relaxation')
+        check_displacement(moved, self.potential.metadata, 'an atom moved during relaxation', RELAXATION_MARGIN)
 
     def finished(self, optimizer: Optimizer, error: Exception | None) -> Relaxation:
         """The record; after BFGS, if that was asked for or Newton could not go on.

@@ -10,11 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.graphs.batching import concatenate
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.interface import EnergyModel
-from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT, SKIN, HarmonicCell, harmonic_cells
+from aiida_mlfc.core.potentials.training.harmonic_labels import (
+    DISPLACEMENT,
+    SKIN,
+    HarmonicCell,
+    cells_between,
+    harmonic_cells,
+)
 from aiida_mlfc.core.potentials.training.identity import digest_of
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.references import Reference
@@ -26,6 +33,7 @@ class Material:
 
     :param energies: of the configurations, shape ``(n_configs,)``, eV; None where they are not known.
     :param costly: share of the edges whose features the model reads.
+    :param between: cells halfway between the commensurate q-points, of which a cluster expansion must be told.
     """
 
     name: str
@@ -35,6 +43,7 @@ class Material:
     forces: Tensor
     energies: Tensor | None = None
     costly: float = 1.0
+    between: Sequence[HarmonicCell] = ()
 
     @property
     def edges(self) -> float:
@@ -70,6 +79,9 @@ def prepare(reference: Reference, model: EnergyModel, extra_qpoints: Sequence[Se
     cells = harmonic_cells(reference, model.cutoff, model.species, extra_qpoints)
     lengths = cells[0].graph.edge_vectors().norm(dim=1)
     costly = float((lengths <= model.message_cutoff).sum()) / max(1, len(lengths))
+    between: Sequence[HarmonicCell] = ()
+    if isinstance(model, DXModel) and model.expansion is not None:
+        between = cells_between(reference, model.cutoff, model.species, model.long_range is not None)
     return Material(
         reference.name,
         cells,
@@ -78,6 +90,7 @@ def prepare(reference: Reference, model: EnergyModel, extra_qpoints: Sequence[Se
         torch.as_tensor(reference.forces, **real),
         None if reference.energies is None else torch.as_tensor(reference.energies, **real),
         costly if model.message_cutoff < model.cutoff else 1.0,
+        between,
     )
 
 

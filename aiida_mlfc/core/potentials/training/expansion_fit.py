@@ -26,6 +26,8 @@ from aiida_mlfc.core.units import EV_PER_CUBIC_ANGSTROM_IN_GPA
 
 #: draws of each kind of displacement for each folded cell, each in both directions: what is odd in it is harmonic
 DRAWS = 3
+#: weight of the cells between commensurate q-points, beside all others, and draws for each of them: they are many
+BETWEEN, DRAWS_BETWEEN = 0.3, 1
 #: DFT supercells of a material that are learned from
 MOST_SUPERCELLS = 12
 #: weights of the prior, beside mean squared relative errors of forces: third differences of pair coefficients at
@@ -129,12 +131,14 @@ def _residuals(
     kinds = [(k, w) for k, w in (('white', recipe.white), ('half', recipe.half), ('full', recipe.full)) if w > 0]
     shares = sum(w for _, w in kinds)
     emphasis = recipe.emphasis.get(material.name, 1.0)
-    for cell in material.cells if recipe.folded else ():
+    weighted = [(cell, 1.0 / len(material.cells), DRAWS) for cell in material.cells]
+    weighted += [(cell, BETWEEN / len(material.between), DRAWS_BETWEEN) for cell in material.between]
+    for cell, importance, n_draws in weighted if recipe.folded else ():
         graph = cell.graph.to(torch.float64, 'cpu')
         for kind, share in kinds:
-            weight = emphasis * share / shares / len(material.cells) / DRAWS
+            weight = emphasis * share / shares * importance / n_draws
             weight *= recipe.full_weight if kind == 'full' else 1.0
-            for _ in range(DRAWS):
+            for _ in range(n_draws):
                 u, force, factors = cell.draw(kind, rng)
                 rows, found = (
                     (one - other) / 2

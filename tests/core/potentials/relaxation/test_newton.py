@@ -9,7 +9,7 @@ from ase.build import bulk
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.relaxation import newton
 from aiida_mlfc.core.potentials.relaxation.relax import NotConvergedError, relax
-from aiida_mlfc.core.potentials.validity import OutsideTrainingError
+from aiida_mlfc.core.potentials.validity import RELAXATION_MARGIN, OutsideTrainingError
 from aiida_mlfc.core.structures.symmetry import spacegroup
 
 from .small_models import DoubleWell, ForcesOnly, NotANumber, Stairs
@@ -114,8 +114,8 @@ def test_energy_that_is_not_a_number(model, wurtzite):
 def test_long_steps_turn_back_at_the_limit_of_training(model, wurtzite):
     """A limit that the way passes and the end does not: reached by shorter steps; one that the end passes: refused."""
     end = relax(wurtzite, model).max_displacement
-    model.metadata['validity']['max_displacement'] = 1.001 * end
+    model.metadata['validity']['max_displacement'] = 1.001 * end / RELAXATION_MARGIN
     assert relax(wurtzite, model).max_force < 1e-6
-    model.metadata['validity']['max_displacement'] = 0.9 * end
+    model.metadata['validity']['max_displacement'] = 0.9 * end / RELAXATION_MARGIN
     with pytest.raises(OutsideTrainingError, match='an atom moved during relaxation'):
         relax(wurtzite, model)

@@ -9,12 +9,17 @@ from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_for
 from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
+from aiida_mlfc.core.potentials.training import expansion_fit
 from aiida_mlfc.core.potentials.training.batches import prepare
 from aiida_mlfc.core.potentials.training.expansion_fit import fit_expansion
 from aiida_mlfc.core.potentials.training.expansion_rows import derivative_rows, terms_among
+from aiida_mlfc.core.potentials.training.harmonic_labels import qpoints_between
+from aiida_mlfc.core.potentials.training.interpolation import interpolating_phonopy
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.references import Reference
 from aiida_mlfc.core.units import EV_PER_CUBIC_ANGSTROM_IN_GPA
+from aiida_mlfc.runner.bloch_phases import frequencies
+from aiida_mlfc.runner.dynamical_matrices import dynamical_matrices
 
 from ...small_systems import SPECIES, small_dx, small_dx_with_expansion
 
@@ -153,6 +158,22 @@ def test_two_systems_are_those_of_each_where_they_share_nothing(reference):
     graph = build_graph(rock_salt(), both.cutoff, (11, 14, 17))
     found, expected = energy_forces(both, graph)[1], energy_forces(alone, graph)[1]
     assert torch.allclose(found, expected, rtol=0, atol=1e-9)
+
+
+def test_between_the_vectors_of_the_supercell_it_is_as_phonopy_interpolates(reference, monkeypatch):
+    """What the supercell does not hold is anything at all where nobody says what it should be."""
+    qpoints = qpoints_between(reference)
+    phonon = interpolating_phonopy(reference, reference.force_constants())
+    phonon.run_qpoints(qpoints)
+    errors = []
+    for weight in (0.0, expansion_fit.BETWEEN):
+        monkeypatch.setattr(expansion_fit, 'BETWEEN', weight)
+        # longer than half of the supercell, 4 Å
+        model = silent(learner(pair_cutoff=8.0, triplet_cutoff=5.5))
+        fit_expansion(model, [prepare(reference, model)], Recipe())
+        found = frequencies(dynamical_matrices(reference.primitive, qpoints, model))
+        errors.append(np.abs(found - phonon.qpoints.frequencies).mean())
+    assert errors[1] < 0.5 * errors[0]
 
 
 def test_a_model_without_one(reference):
