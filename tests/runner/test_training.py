@@ -28,8 +28,11 @@ from aiida_mlfc.runner.training_start import starting_model
 
 from ..spring_sets import other_functional, write_springs
 
-#: a dx of some thousand parameters
-MODEL = {'channels': 4, 'n_heads': 2, 'n_layers': 1, 'cutoff': 3.2, 'radial_width': 8, 'n_radial': 4}
+#: a dx of some thousand parameters, its expansion short enough for the springs of a small supercell
+MODEL = {
+    'channels': 4, 'n_heads': 2, 'n_layers': 1, 'cutoff': 3.2, 'radial_width': 8, 'n_radial': 4,
+    'pair_cutoff': 5.0, 'triplet_cutoff': 4.0,
+}  # fmt: skip
 OPTIONS = {
     'name': 'toy', 'steps': 60, 'model': MODEL, 'checkpoint_minutes': 0.0, 'edges_per_step': 200,
     'uncertainty_members': 0,
@@ -237,7 +240,9 @@ def test_errors_that_cannot_be_measured_cost_no_potential(springs, tmp_path, mon
     monkeypatch.setattr(
         uncertainty, 'draw_members', lambda model, *_: np.zeros((3, uncertainty.last_layer(model).in_features))
     )
-    prepare_job([springs, tmp_path / 'again'], folder, {**OPTIONS, 'steps': 2, 'uncertainty_members': 3})
+    # the last layer's: an expansion has draws of its own
+    options = {**OPTIONS, 'steps': 2, 'uncertainty_members': 3, 'expansion': False}
+    prepare_job([springs, tmp_path / 'again'], folder, options)
     assert run_job(folder) == 4
     error = read_result(folder, 'r00001')['error']['message']
     assert error == 'its errors could not be measured: LinAlgError: Eigenvalues did not converge'

@@ -18,9 +18,6 @@ from aiida_mlfc.runner.uncertainty import frequency_spread
 from ..spring_sets import write_springs
 from .test_training import MODEL, OPTIONS
 
-#: short enough for the springs of a small supercell
-SHORT = {**MODEL, 'pair_cutoff': 5.0, 'triplet_cutoff': 4.0}
-
 
 @pytest.fixture(scope='module')
 def springs(tmp_path_factory):
@@ -30,7 +27,7 @@ def springs(tmp_path_factory):
 
 
 def trained(springs, folder, **options):
-    prepare_job([springs], folder, {**OPTIONS, 'model': SHORT} | options)
+    prepare_job([springs], folder, OPTIONS | options)
     assert run_job(folder) == 0
     header = read_header(folder / TRAINED_FILE)
     (errors,) = header.card['errors on configurations never seen']
@@ -99,7 +96,7 @@ def test_uncertainty_is_that_of_the_expansion(springs, tmp_path, alone):
 
 def test_charges_that_nobody_knows_are_learned_beside_it(springs, tmp_path, monkeypatch):
     monkeypatch.setattr(training, 'default_steps', lambda materials, recipe: 10)
-    header, _ = trained(springs, tmp_path, steps=0, model={**SHORT, 'electrostatics': True})
+    header, _ = trained(springs, tmp_path, steps=0, model={**MODEL, 'electrostatics': True})
     assert header.card['steps of each stage'] == [10]
     assert header.card['latent charges']['from'] == 'learned with the weights'
 
