@@ -182,6 +182,12 @@ def analyse(
             f'the lowest mode, {verdict.min_frequency:.2f} THz, lies within the truncation error of the supercell, '
             f'{error:.2f} THz: it may be an artefact, use a larger supercell'
         )
+    spread = quality.uncertainty
+    if spread is not None and verdict.min_frequency < -noise and -verdict.min_frequency < spread:
+        warnings.append(
+            f'the lowest mode, {verdict.min_frequency:.2f} THz, lies within the uncertainty of the potential, '
+            f'{spread:.2f} THz: this potential cannot say whether the crystal is stable'
+        )
     if quality.acoustic_sum_residual > SUM_RESIDUAL_LIMIT:
         warnings.append(f'acoustic sum residual {quality.acoustic_sum_residual:.1e} eV/Å²')
     return Phonons(

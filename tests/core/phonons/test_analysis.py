@@ -172,6 +172,18 @@ def test_unstable_crystal_is_reported_not_repaired():
     assert any('imaginary' in text for text in phonons.warnings)
 
 
+@pytest.mark.parametrize(('spread', 'is_said'), [(50.0, True), (0.1, False), (None, False)])
+@pytest.mark.parametrize(
+    ('name', 'words'), [('uncertainty', 'uncertainty of the potential'), ('truncation_error', 'truncation error')]
+)
+def test_an_imaginary_mode_within_what_is_not_known(name, words, spread, is_said):
+    found = SpringCrystal(second=-0.6).force_constants()
+    found = dataclasses.replace(found, quality=dataclasses.replace(found.quality, **{name: spread}))
+    phonons = analyse(found, mesh_length=MESH, points_per_segment=11)
+    assert -50 < phonons.stability.min_frequency < -0.5
+    assert any(words in text for text in phonons.warnings) is is_said
+
+
 def test_broken_sum_rule_is_noise_and_is_said():
     """A shift of the on-site block by -δ makes three modes of -√(δ/m) at Γ: the noise floor covers them."""
     springs = SpringCrystal()
