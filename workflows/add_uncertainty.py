@@ -45,6 +45,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     model = load_potential(given.potential)
+    if getattr(model, 'expansion', None) is not None:
+        raise SystemExit(f'{given.potential} has a cluster expansion, whose uncertainty is drawn where it is trained')
     names = [source['name'] for source in model.metadata['training data']]
     model.metadata |= ensemble(model, [load_reference(given.references / name) for name in names], given.members)
     # belongs to the file that was read
