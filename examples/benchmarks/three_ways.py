@@ -43,7 +43,7 @@ CRYSTALS: dict[str, Callable[[], Atoms]] = {
 }
 SUPERCELL, MESH = [2, 2, 2], [8, 8, 8]
 #: Å; the potential was trained on displacements up to 0.055 Å
-STEPS = (0.05, 0.02, 0.01, 0.005, 0.0025, 1e-3, 1e-4, 1e-5)
+STEPS = (0.03, 0.02, 0.01, 0.005, 0.0025, 1e-3, 1e-4, 1e-5)
 #: the step that phonopy takes by default, Å
 USUAL = 0.01
 EXACT, GAUSS_NEWTON, SCALED, ZERO = 'exact', 'Gauss-Newton', 'Gauss-Newton, best scale', 'predict zero'

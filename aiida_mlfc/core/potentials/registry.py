@@ -22,8 +22,7 @@ def load_potential(name_or_path: str | Path, dtype: str | torch.dtype = 'float64
     """Load a potential that ships with the package, one that is fetched on first use, or one from a file.
 
     :param name_or_path: ``dx-demo``, ``dx-wide``, ``dx-si``; ``mattersim-v1.0.0-1m``, ``mattersim-v1.0.0-5m``;
-        ``mattersim`` for the file in
-        ``MLFC_MATTERSIM_CHECKPOINT`` or else the 1M model; or the path of a checkpoint.
+        ``mattersim`` for the file in ``MLFC_MATTERSIM_CHECKPOINT`` or else the 1M model; or the path of a checkpoint.
     :param dtype: ``float64`` (default; force constants want it) or ``float32``.
     :param device: ``cpu``, ``cuda``, ``cuda:1``...
     :raises CheckpointError: if there is no such potential or its file is broken.
