@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -173,7 +174,8 @@ def of_fingerprint(marks: Mapping[int, Attempt], fingerprint: str) -> History:
 
 def rewrite(path: Path, attempt: Attempt) -> None:
     """Replace a mark, if it is still there."""
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    # of this thread alone: another one that opens it anew would empty the mark that this one has just put in place
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.{threading.get_ident()}')
     try:
         partial.write_text(attempt.text, encoding='utf-8')
         if path.exists():

@@ -35,7 +35,7 @@ from aiida_mlfc.runner.plan import (
     read_plan,
     say,
 )
-from aiida_mlfc.runner.stopping import end_with_parent, note_at_once, note_now
+from aiida_mlfc.runner.stopping import end_with_parent, note_at_once
 from aiida_mlfc.runner.tasks import JOINT_TASKS
 from aiida_mlfc.runner.work import Found, Work, memory_now
 
@@ -155,13 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(EXIT_BAD_JOB)
     if given.role != 'whole':
         end_with_parent()
-    try:
-        code = run_job(given.job_folder, workers, given.role, given.share)
-    finally:
-        # the thread that notes it may not have had its turn when this one ends
-        if _stop_asked:
-            note_now(given.job_folder)
-    sys.exit(code)
+    sys.exit(run_job(given.job_folder, workers, given.role, given.share))
 
 
 if __name__ == '__main__':

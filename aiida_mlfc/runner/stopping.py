@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Thread
 
 from aiida_mlfc.exchange.marks import note_stopped
 from aiida_mlfc.exchange.names import RESULTS, RUNNING
@@ -19,16 +19,6 @@ from aiida_mlfc.runner.plan import EXIT_TERMINATED
 
 #: s; what a process has to end after it was told to
 PATIENCE = 10.0
-_noting = Lock()
-
-
-def note_now(folder: Path) -> None:
-    """Have the marks of this process say that it was stopped.
-
-    :param folder: of the job.
-    """
-    with _noting:
-        note_stopped(folder / RESULTS / RUNNING, this_process(folder))
 
 
 def note_at_once(folder: Path) -> None:
@@ -44,7 +34,7 @@ def note_at_once(folder: Path) -> None:
     def watch() -> None:
         while numbers := os.read(readable, 64):
             if signal.SIGTERM in numbers:
-                note_now(folder)
+                note_stopped(folder / RESULTS / RUNNING, this_process(folder))
 
     Thread(target=watch, daemon=True).start()
 
