@@ -152,8 +152,9 @@ def real_results(
     from aiida_mlfc.runner.run import run_job
 
     folders = {}
-    for task in ('evaluate', 'relax', 'force_constants'):
-        folder = make_job(tmp_path_factory.mktemp(task), {'Si': silicon, 'NaCl': rocksalt}, task)
+    steps = {'force_constants': {'supercell_matrix': [2, 2, 2]}, 'phonons': {'mesh_length': 12.0}, 'relax': {}}
+    for task, options in {'evaluate': {}, 'relax': {}, 'force_constants': {}, 'phonon_steps': steps}.items():
+        folder = make_job(tmp_path_factory.mktemp(task), {'Si': silicon, 'NaCl': rocksalt}, task, **options)
         assert run_job(folder) == 0
         folders[task] = folder
     return folders

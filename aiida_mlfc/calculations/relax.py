@@ -10,6 +10,9 @@ from aiida.orm import StructureData
 from aiida_mlfc.calculations.base import MlfcCalculation, validate_keys
 from aiida_mlfc.exchange.job import structure_arrays
 
+#: outputs
+RELAXED, UNCONVERGED = 'output_structures', 'output_unconverged'
+
 
 class RelaxCalculation(MlfcCalculation):
     """Relax a namespace of structures."""
@@ -29,13 +32,14 @@ class RelaxCalculation(MlfcCalculation):
             help='By key, where a relaxation began that is continued here; displacements count from there.',
         )
         spec.output_namespace(
-            'output_unconverged',
+            UNCONVERGED,
             valid_type=StructureData,
             dynamic=True,
+            required=False,
             help='By key, where a relaxation stood that did not reach its goal; another may go on from there.',
         )
         spec.output_namespace(
-            'output_structures',
+            RELAXED,
             valid_type=StructureData,
             dynamic=True,
             help='Relaxed structures by key, same order of sites.',

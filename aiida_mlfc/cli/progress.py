@@ -10,12 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-#: the jobs of a screen in their order, and what people call them
-_STEPS = {
-    'RelaxCalculation': 'relaxing',
-    'ForceConstantsCalculation': 'force constants',
-    'PhononsCalculation': 'phonons',
-}
+#: the jobs of a screen, and what people call what they count
+_STEPS = {'PhononStepsCalculation': 'crystals'}
 #: s
 POLL_INTERVAL = 1.0
 #: share of the time that may go into looking: the daemon wants the same database

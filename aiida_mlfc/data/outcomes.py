@@ -256,7 +256,9 @@ def _nodes(pks: Sequence[int]) -> dict[int, Any]:
 
 def relaxation_warnings(steps: list[dict[str, Any]]) -> list[str]:
     """What a relaxation had to say, from the results of all tasks of one crystal."""
-    return [f'relaxed by BFGS; Newton gave up: {step["fallback"]}' for step in steps if step.get('fallback')]
+    # of jobs that only relaxed, or that did all steps
+    relaxations = [step if 'fallback' in step else step.get('relax', {}) for step in steps]
+    return [f'relaxed by BFGS; Newton gave up: {found["fallback"]}' for found in relaxations if found.get('fallback')]
 
 
 def _creator(node: Any) -> str:

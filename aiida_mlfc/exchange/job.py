@@ -30,7 +30,7 @@ class JobFileError(ValueError):
 class Job:
     """A job, without the structures themselves.
 
-    :param task: ``evaluate``, ``relax``, ``force_constants``, ``phonons`` or ``train``.
+    :param task: one of :data:`~aiida_mlfc.exchange.names.TASKS`.
     :param options: of the task, see ``runner``.
     :param structures: names by key; names are free text for people, keys are file names.
     :param potential: file name of the checkpoint in the job folder, or None where the task needs none.

@@ -19,6 +19,9 @@ RESULT_FILE = 'result.json'
 ARRAYS_FILE = 'arrays.hdf5'
 FORCE_CONSTANTS_FILE = 'force_constants.hdf5'
 PHONOPY_FILE = 'phonopy.yaml'
+#: of ``task: phonon_steps``, beside the three above: the relaxed crystal, and the cell of its force constants
+RELAXED_FILE = 'relaxed.hdf5'
+UNIT_CELL_FILE = 'unitcell.hdf5'
 
 #: of ``task: train``: what it makes, by architecture, and the folder of its state and log
 TRAINED_FILE = 'trained.safetensors'
@@ -26,7 +29,7 @@ TRAINED_FILES = {'dx': TRAINED_FILE, 'mattersim': 'trained.pth'}
 TRAINING = 'training'
 TRAINING_LOG = 'log.jsonl'
 
-TASKS = ('relax', 'force_constants', 'phonons', 'evaluate', 'train', 'displace')
+TASKS = ('relax', 'force_constants', 'phonons', 'phonon_steps', 'evaluate', 'train', 'displace')
 #: the others need a checkpoint
 TASKS_WITHOUT_POTENTIAL = ('phonons', 'train')
 

@@ -109,7 +109,11 @@ class MlfcParser(Parser):
             row = {'name': name, 'status': result['status'], 'seconds': seconds}
             if row['status'] == 'failed':
                 self.attach_failed(key, folder / RESULTS / key)
-                return row | {'error': {k: str(result['error'][k]) for k in ('type', 'message')}}
+                said = {k: str(result['error'][k]) for k in ('type', 'message')}
+                if 'step' in result['error']:
+                    said['step'] = str(result['error']['step'])
+                # of several steps, those before the one that failed
+                return dict(result.get('data', {})) | row | {'error': said}
             data = dict(result['data'])
             self.attach(key, folder / RESULTS / key, data)
         except Exception as error:  # noqa: BLE001 (whatever readers make of a broken result is the error of that one)

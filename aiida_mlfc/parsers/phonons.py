@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from aiida_phonopy.data import ForceConstantsData
 
 from aiida_mlfc.data.phonons import phonon_nodes
 from aiida_mlfc.exchange.arrays import read_arrays
@@ -19,7 +20,16 @@ class PhononsParser(MlfcParser):
     def attach(self, key: str, folder: Path, data: dict[str, Any]) -> None:
         """One node each."""
         source = self.given['force_constants'][key]
-        primitive = (np.asarray(source.cell).T @ np.asarray(source.primitive_matrix, dtype=float)).T
-        for name, node in phonon_nodes(read_arrays(folder / ARRAYS_FILE), data, primitive).items():
+        for name, node in phonons_from(folder, data, source).items():
             node.label = source.label
             self.out(f'{name}.{key}', node)
+
+
+def phonons_from(folder: Path, data: dict[str, Any], source: ForceConstantsData) -> dict[str, Any]:
+    """Unstored nodes by output from a result folder.
+
+    :param data: numbers of the result.
+    :param source: the force constants, for the primitive cell.
+    """
+    primitive = (np.asarray(source.cell).T @ np.asarray(source.primitive_matrix, dtype=float)).T
+    return phonon_nodes(read_arrays(folder / ARRAYS_FILE), data, primitive)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from aiida_mlfc.core.force_constants.record import Method
@@ -71,11 +71,45 @@ class PhononOptions:
     points_per_segment: int = 41
 
 
+@dataclass(frozen=True)
+class PhononStepsOptions:
+    """Options of ``task: phonon_steps``, those of each step under its name.
+
+    :param relax: None, or left out, to take the structures as they are.
+    :raises ValueError: if one step wants another device or precision than the other: the potential is loaded once.
+    """
+
+    relax: RelaxOptions | None = None
+    force_constants: ForceConstantsOptions = field(default_factory=ForceConstantsOptions)
+    phonons: PhononOptions = field(default_factory=PhononOptions)
+
+    def __post_init__(self) -> None:
+        if self.relax is None:
+            return
+        for name in ('device', 'dtype'):
+            first, second = getattr(self.relax, name), getattr(self.force_constants, name)
+            if first != second:
+                raise ValueError(
+                    f'option {name}: got {first!r} for relax and {second!r} for force_constants, wanted the same'
+                )
+
+    @property
+    def device(self) -> str:
+        """Of the potential."""
+        return self.force_constants.device
+
+    @property
+    def dtype(self) -> str:
+        """Of the potential."""
+        return self.force_constants.dtype
+
+
 OPTIONS: dict[str, Any] = {
     'evaluate': EvaluateOptions,
     'relax': RelaxOptions,
     'force_constants': ForceConstantsOptions,
     'phonons': PhononOptions,
+    'phonon_steps': PhononStepsOptions,
     'train': TrainOptions,
     'displace': DisplaceOptions,
 }
@@ -110,6 +144,8 @@ def read_options(task: str, values: dict[str, Any]) -> Any:
     unknown = set(values) - set(known)
     if unknown:
         raise JobFileError(f'task {task} has no option {", ".join(sorted(unknown))}; it has {", ".join(sorted(known))}')
+    if task == 'phonon_steps':
+        return _read_steps(values)
     given = {}
     for name, value in values.items():
         _check_range(name, value)
@@ -128,6 +164,20 @@ def read_options(task: str, values: dict[str, Any]) -> Any:
         given[name] = value
     try:
         return kind(**given)
+    except ValueError as error:
+        raise JobFileError(str(error)) from error
+
+
+def _read_steps(values: dict[str, Any]) -> PhononStepsOptions:
+    given = {}
+    for step, options in values.items():
+        if options is None and step == 'relax':
+            continue
+        if not isinstance(options, dict):
+            raise JobFileError(f'option {step}: got {options!r}, wanted the options of task {step}')
+        given[step] = read_options(step, options)
+    try:
+        return PhononStepsOptions(**given)
     except ValueError as error:
         raise JobFileError(str(error)) from error
 

@@ -22,7 +22,7 @@ from aiida_mlfc.exchange.names import ARRAYS_FILE
 from aiida_mlfc.exchange.results import write_result
 from aiida_mlfc.runner.claims import Claims
 from aiida_mlfc.runner.out_of_memory import is_out_of_memory, let_go, stated
-from aiida_mlfc.runner.outcome import Outcome
+from aiida_mlfc.runner.outcome import Outcome, StepFailed, reason_of
 from aiida_mlfc.runner.plan import Plan, say
 from aiida_mlfc.runner.tasks import BATCHED_TASKS, JOINT_TASKS, TASKS
 
@@ -101,10 +101,10 @@ class Work:
         started = time.perf_counter()
         outcome = self._computed(key, share)
         n_tries = 1
-        if is_out_of_memory(outcome) and share > LEAST_MEMORY and self.model is not None:
-            assert isinstance(outcome, Exception)
-            say(f'mlfc-run: {key}: {outcome}; tried again with the least memory')
-            let_go(outcome)
+        refused = _refused_memory(outcome)
+        if refused is not None and share > LEAST_MEMORY and self.model is not None:
+            say(f'mlfc-run: {key}: {refused}; tried again with the least memory')
+            let_go(refused)
             outcome, n_tries = self._computed(key, LEAST_MEMORY), 2
         return key, self._stated(outcome, n_tries), time.perf_counter() - started
 
@@ -127,12 +127,14 @@ class Work:
         return memory_share(share)
 
     def _stated(self, outcome: Outcome | Exception, n_tries: int) -> Outcome | Exception:
-        if self.model is None or not is_out_of_memory(outcome):
+        refused = _refused_memory(outcome)
+        if self.model is None or refused is None:
             return outcome
-        assert isinstance(outcome, Exception)
-        let_go(outcome)
-        error = stated(outcome, *memory_now(self.model.device), n_tries)
-        error.__cause__ = outcome
+        let_go(refused)
+        error = stated(refused, *memory_now(self.model.device), n_tries)
+        error.__cause__ = refused
+        if isinstance(outcome, StepFailed):
+            return StepFailed(outcome.step, error, outcome.data, outcome.write_files)
         return error
 
     def commit(self, key: str, outcome: Outcome | Exception, seconds: float) -> dict[str, Any]:
@@ -142,18 +144,8 @@ class Work:
         content: dict[str, Any] = {'name': job.structures[key], 'task': job.task, 'fingerprint': mark}
         write_files: Callable[[Path], None] | None = None
         if isinstance(outcome, Exception):
-            known = isinstance(outcome, (ValueError, RuntimeError, MemoryError)) and str(outcome)
-            message = str(outcome) if known else f'{type(outcome).__name__}: {outcome}'
-            trace = ''.join(traceback.format_exception(outcome))
-            content |= {
-                'status': 'failed',
-                'error': {'type': type(outcome).__name__, 'message': message, 'traceback': trace},
-            }
-            if isinstance(atoms := getattr(outcome, 'atoms', None), Atoms):
-                # where a relaxation stopped: another may go on from there
-                def write_files(path: Path) -> None:
-                    write_arrays(path / ARRAYS_FILE, {'structure': structure_arrays(atoms)})
-
+            failed, write_files = _failed(outcome)
+            content |= failed
         else:
             data, write_files = outcome
             content |= {'status': 'ok', 'data': data}
@@ -162,6 +154,36 @@ class Work:
         self.left.pop(key, None)
         self.claims.release(key)
         return content
+
+
+def _refused_memory(outcome: Outcome | Exception) -> Exception | None:
+    """The error that refused memory, if that is what happened."""
+    error = reason_of(outcome) if isinstance(outcome, Exception) else None
+    return error if is_out_of_memory(error) else None
+
+
+def _failed(outcome: Exception) -> tuple[dict[str, Any], Callable[[Path], None] | None]:
+    """What is written of a failure: why, in which step, and what there is all the same."""
+    error = reason_of(outcome)
+    known = isinstance(error, (ValueError, RuntimeError, MemoryError)) and str(error)
+    said = {
+        'type': type(error).__name__,
+        'message': str(error) if known else f'{type(error).__name__}: {error}',
+        'traceback': ''.join(traceback.format_exception(error)),
+    }
+    content: dict[str, Any] = {'status': 'failed', 'error': said}
+    write_before: Callable[[Path], None] | None = None
+    if isinstance(outcome, StepFailed):
+        said['step'], content['data'], write_before = outcome.step, outcome.data, outcome.write_files
+    atoms = getattr(error, 'atoms', None)
+    if not isinstance(atoms, Atoms):
+        return content, write_before
+
+    def write_files(path: Path) -> None:
+        # where a relaxation stopped: another may go on from there
+        write_arrays(path / ARRAYS_FILE, {'structure': structure_arrays(atoms)})
+
+    return content, write_files
 
 
 def memory_now(device: Any = None) -> tuple[float, float]:

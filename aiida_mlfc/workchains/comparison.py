@@ -14,6 +14,7 @@ from ase.data import atomic_numbers
 from aiida_mlfc.calculations.base import validate_keys
 from aiida_mlfc.calculations.comparison import compare_force_constants, names_of, reference_structure, summarise
 from aiida_mlfc.calculations.comparison_page import POTENTIAL, REFERENCE, comparison_page
+from aiida_mlfc.calculations.relax import RELAXED
 from aiida_mlfc.core.structures.checks import UnknownSpeciesError, check_species
 from aiida_mlfc.data.potential import PotentialData
 from aiida_mlfc.workchains.adopting import AdoptsChildren
@@ -21,7 +22,7 @@ from aiida_mlfc.workchains.job_options import set_job_options
 from aiida_mlfc.workchains.protocol import protocol_inputs
 from aiida_mlfc.workchains.restart import NAMESPACE, ForceConstantsWorkChain, RelaxWorkChain
 
-FORCE_CONSTANTS, RELAXED = 'output_force_constants', 'output_structures'
+FORCE_CONSTANTS = 'output_force_constants'
 #: Å; the error of central differences falls with the square of the step, and two steps show that it does
 DEFAULT_STEPS = (0.01, 0.02)
 DEFAULT_CONCURRENT = 2

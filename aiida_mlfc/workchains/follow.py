@@ -17,13 +17,14 @@ from aiida_mlfc.calculations.following import (
     root_crystal,
     tree,
 )
+from aiida_mlfc.calculations.relax import RELAXED
 from aiida_mlfc.core.phonons.following.modes import THRESHOLD
 from aiida_mlfc.core.phonons.following.tree import Budget
 from aiida_mlfc.data.phonons import OUTPUTS
 from aiida_mlfc.data.potential import PotentialData
 from aiida_mlfc.workchains.adopting import AdoptsChildren
 from aiida_mlfc.workchains.follow_builder import fill_follow_builder
-from aiida_mlfc.workchains.phonon import RELAXED, PhononWorkChain
+from aiida_mlfc.workchains.phonon import PhononWorkChain
 from aiida_mlfc.workchains.restart import NAMESPACE, RelaxWorkChain, RestartWorkChain
 
 DISPLACED = 'displaced_structures'
@@ -66,7 +67,7 @@ class FollowWorkChain(AdoptsChildren, WorkChain):
         spec.expose_inputs(
             PhononWorkChain,
             namespace='phonon',
-            exclude=('structures', 'potential', 'relax', 'nac_params'),
+            exclude=('structures', 'potential', 'nac_params'),
             namespace_options={
                 'required': False,
                 'populate_defaults': False,

@@ -10,6 +10,7 @@ from aiida.orm import Dict, List, load_code
 
 from aiida_mlfc.core.phonons.following.tree import Budget
 from aiida_mlfc.workchains.job_options import set_job_options
+from aiida_mlfc.workchains.phonon import STEPS, fill_steps
 from aiida_mlfc.workchains.protocol import merged, protocol_inputs
 from aiida_mlfc.workchains.restart import NAMESPACE
 
@@ -47,11 +48,11 @@ def fill_follow_builder(
     steps = [('relax', builder.relax), ('displace', builder.displace)]
     if confirm_mesh:
         builder.confirm_mesh = List(list(confirm_mesh))
+    code = load_code(code) if isinstance(code, str) else code
     if phonons:
-        steps += [(name, getattr(builder.phonon, name)) for name in ('force_constants', 'phonons')]
+        fill_steps(builder.phonon[STEPS][NAMESPACE], code, inputs, options, relax=False)
     else:
         builder.pop('phonon')
-    code = load_code(code) if isinstance(code, str) else code
     for name, step in steps:
         step[NAMESPACE].code = code
         step[NAMESPACE].parameters = Dict(inputs[name]['parameters'])

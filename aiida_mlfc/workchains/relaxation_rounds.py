@@ -9,12 +9,8 @@ from aiida.engine import ExitCode, ProcessHandlerReport, process_handler
 from aiida.orm import CalcJobNode, Dict
 
 from aiida_mlfc.calculations.merging import merge_parameters
-
-#: after the first one
-MAX_ROUNDS = 2
-#: of ``mlfc-run``, where the parameters do not say
-_STEPS, _OPTIMISER = 500, 'newton'
-UNCONVERGED, RELAXED = 'output_unconverged', 'output_structures'
+from aiida_mlfc.calculations.relax import RELAXED, UNCONVERGED
+from aiida_mlfc.exchange.relaxation_rounds import MAX_ROUNDS, next_round
 
 
 class RelaxationRounds:
@@ -41,17 +37,14 @@ class RelaxationRounds:
         origins = dict(inputs.get('origins', {}))
         inputs.origins = {key: origins.get(key, given[key]) for key in left}
         inputs.structures = left
-        parameters = inputs.parameters.get_dict()
-        parameters['steps'] = 2 * parameters.get('steps', _STEPS)
-        if rounds:
-            parameters['optimizer'] = 'bfgs' if parameters.get('optimizer', _OPTIMISER) == 'newton' else 'newton'
+        parameters = next_round(inputs.parameters.get_dict(), len(rounds) + 1)
         inputs.parameters = Dict(parameters)
         for name in ('parent_folder', 'again'):
             inputs.pop(name, None)
         self.ctx.inputs, self.ctx.n_done = inputs, -1
         self.report(
             f'{", ".join(sorted(left))} did not converge in {calculation.process_label}<{calculation.pk}>; continued '
-            f'from there with {parameters["steps"]} steps of {parameters.get("optimizer", _OPTIMISER)}'
+            f'from there with {parameters["steps"]} steps of {parameters["optimizer"]}'
         )
         return ProcessHandlerReport(True, ExitCode())
 

@@ -11,6 +11,7 @@ from aiida.orm import CalcJobNode, Dict, Int
 from aiida_mlfc.calculations.base import MlfcCalculation
 from aiida_mlfc.calculations.evaluate import EvaluateCalculation
 from aiida_mlfc.calculations.force_constants import ForceConstantsCalculation
+from aiida_mlfc.calculations.phonon_steps import PhononStepsCalculation
 from aiida_mlfc.calculations.phonons import PhononsCalculation
 from aiida_mlfc.calculations.relax import RelaxCalculation
 from aiida_mlfc.data.many_crystals import ManyCrystals
@@ -183,3 +184,9 @@ class PhononsWorkChain(RestartWorkChain):
     """``mlfc.phonons`` until done."""
 
     _process_class = PhononsCalculation
+
+
+class PhononStepsWorkChain(RestartWorkChain):
+    """``mlfc.phonon_steps`` until done."""
+
+    _process_class = PhononStepsCalculation

@@ -15,7 +15,7 @@ from aiida_mlfc.data.many_crystals import ManyCrystals
 from aiida_mlfc.data.outcomes import keep_rows
 from aiida_mlfc.data.screens import EXTRA_PACE, EXTRA_SETTINGS
 from aiida_mlfc.workchains.adopting import AdoptsChildren
-from aiida_mlfc.workchains.phonon import PhononWorkChain, fill_builder
+from aiida_mlfc.workchains.phonon import STEPS, PhononWorkChain, fill_builder
 from aiida_mlfc.workchains.restart import NAMESPACE
 
 #: a job of more is slow to write, to read and to repeat
@@ -44,7 +44,7 @@ class ScreenWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
             valid_type=(int, float),
             non_db=True,
             default=DEFAULT_JOB_MINUTES,
-            help='What the jobs of a shard should take together; jobs are cut by estimated cost to meet it.',
+            help='What a job should take; jobs are cut by estimated cost to meet it.',
         )
         spec.input(
             'seconds_per_cost',
@@ -98,7 +98,7 @@ class ScreenWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
 
     def setup(self) -> None:
         """Estimate what each crystal costs."""
-        parameters = self.inputs.force_constants[NAMESPACE].parameters.get_dict()
+        parameters = self.inputs[STEPS][NAMESPACE].parameters.get_dict().get('force_constants', {})
         self.ctx.pending = structure_costs(self.inputs.structures, self.inputs.potential.cutoff, parameters)
         self.ctx.pace = self.inputs.get('seconds_per_cost', DEFAULT_PACE)
         self.ctx.spent = self.ctx.cost = 0.0
@@ -133,7 +133,7 @@ class ScreenWorkChain(AdoptsChildren, WorkChain, ManyCrystals):
 
     def _seconds_per_job(self) -> float:
         """What a job should take: as asked for, and never more than half of its walltime."""
-        options = self.inputs.force_constants[NAMESPACE].metadata.options
+        options = self.inputs[STEPS][NAMESPACE].metadata.options
         return min(60 * self.inputs.job_minutes, options.max_wallclock_seconds / 2)
 
     def inspect_shards(self) -> None:

@@ -10,6 +10,8 @@ from aiida.engine import ToContext
 from aiida.orm import Dict
 
 from aiida_mlfc.calculations.doubtful import doubtful_verdicts
+from aiida_mlfc.calculations.relax import RELAXED
+from aiida_mlfc.data.facts import FORCE_CONSTANTS
 from aiida_mlfc.data.phonons import STABILITY
 
 #: forces and stress are relaxed to this part of what the first look asked for
@@ -36,7 +38,7 @@ class SecondLook:
         if not self.inputs.look_again or not stabilities:
             return False
         nodes = {f'stability_{key}': node for key, node in stabilities.items()}
-        nodes |= {f'force_constants_{key}': self.ctx.force_constants[key] for key in stabilities}
+        nodes |= {f'force_constants_{key}': self.ctx.found[FORCE_CONSTANTS][key] for key in stabilities}
         reasons = doubtful_verdicts(**nodes)
         if not reasons:
             return False
@@ -48,16 +50,20 @@ class SecondLook:
         """The same for these crystals alone: relaxed further, in the supercell whose truncation error is small."""
         keys = list(self.ctx.doubts)
         inputs = _thawed(self.inputs)
-        inputs.structures = {key: self.ctx.structures[key] for key in keys}
+        # those that were relaxed, if they were
+        begun = self.ctx.found.get(RELAXED, self.inputs.structures)
+        inputs.structures = {key: begun[key] for key in keys}
         nac = {key: node for key, node in self.inputs.get('nac_params', {}).items() if key in keys}
         inputs.pop('nac_params', None)
         if nac:
             inputs.nac_params = nac
         inputs.look_again = False
-        if 'relax' in inputs:
-            inputs.relax.mlfc.parameters = Dict(tighter_relaxation(inputs.relax.mlfc.parameters.get_dict()))
-        given = inputs.force_constants.mlfc.parameters.get_dict()
-        inputs.force_constants.mlfc.parameters = Dict(larger_supercell(given, self._has_exact_frequencies(keys)))
+        parameters = inputs.steps.mlfc.parameters.get_dict()
+        if parameters.get('relax') is not None:
+            parameters['relax'] = tighter_relaxation(parameters['relax'])
+        given = parameters.get('force_constants', {})
+        parameters['force_constants'] = larger_supercell(given, self._has_exact_frequencies(keys))
+        inputs.steps.mlfc.parameters = Dict(parameters)
         inputs.metadata = {'call_link_label': 'second_look'}
         running = self.submit(type(self), **inputs)  # type: ignore[attr-defined]
         self.report(f'{", ".join(keys)}: imaginary modes within their errors, a second look: {running.pk}')
@@ -65,7 +71,7 @@ class SecondLook:
 
     def _has_exact_frequencies(self, keys: list[str]) -> bool:
         """Whether the truncation error could be measured."""
-        qualities = [self.ctx.force_constants[key].base.attributes.get('quality') for key in keys]
+        qualities = [self.ctx.found[FORCE_CONSTANTS][key].base.attributes.get('quality') for key in keys]
         return all(quality.get('truncation_error') is not None for quality in qualities)
 
     def inspect_second_look(self) -> None:

@@ -261,6 +261,6 @@ def test_killed_command_leaves_the_daemon_to_it_and_the_next_picks_it_up(make_co
             'print(*[n.process_label for n in QueryBuilder().append(ProcessNode).all(flat=True)])'
         ).split()
         assert labels.count('ScreenWorkChain') == 1
-        assert labels.count('ForceConstantsCalculation') == 1
+        assert labels.count('PhononStepsCalculation') == 1
     finally:
         command.verdi('daemon', 'stop')

@@ -24,10 +24,7 @@ def builders(mlfc_code, potential_node, make_structure, silicon):
     reference = force_constants_node(structure, np.ones((2, 2, 3, 3)), made)
     nodes, options = (mlfc_code, structure, potential_node), {'options': OPTIONS}
     return {
-        'phonon': (
-            PhononWorkChain.get_builder_from_protocol(*nodes, **options),
-            ('relax', 'force_constants', 'phonons'),
-        ),
+        'phonon': (PhononWorkChain.get_builder_from_protocol(*nodes, **options), ('steps',)),
         'follow': (FollowWorkChain.get_builder_from_protocol(*nodes, **options), ('relax', 'displace')),
         'comparison': (
             ComparisonWorkChain.get_builder_from_protocol(mlfc_code, {'si': reference}, potential_node, **options),
@@ -47,5 +44,5 @@ def test_workers_are_an_input_and_the_rest_are_options(builders):
             assert inputs.workers == 2, name
             assert inputs.metadata.options['queue_name'] == 'gpu', name
             assert 'workers' not in inputs.metadata.options, name
-    screen = builders['active learning'][0].screen.force_constants.mlfc
-    assert (screen.workers, screen.metadata.options['queue_name']) == (2, 'gpu')
+    for steps in (builders['active learning'][0].screen.steps.mlfc, builders['follow'][0].phonon.steps.mlfc):
+        assert (steps.workers, steps.metadata.options['queue_name']) == (2, 'gpu')

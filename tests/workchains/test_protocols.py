@@ -46,11 +46,12 @@ def test_overrides_relaxation_and_labels(nodes, mlfc_code):
         mlfc_code.full_label, {'a': nodes[1], 'b': nodes[1]}, nodes[2], overrides=overrides, relax=False
     )
     inputs = plain(builder._inputs(prune=True), names_of(nodes))
-    assert 'relax' not in inputs
     assert set(inputs['structures']) == {'a', 'b'}
-    assert inputs['force_constants']['mlfc']['parameters']['supercell_matrix'] == [3, 3, 3]
-    assert inputs['force_constants']['mlfc']['parameters']['method'] == 'autograd'
-    assert inputs['force_constants']['mlfc']['code'] == '<code>'
+    job = inputs['steps']['mlfc']
+    assert set(job['parameters']) == {'force_constants', 'phonons'}
+    assert job['parameters']['force_constants']['supercell_matrix'] == [3, 3, 3]
+    assert job['parameters']['force_constants']['method'] == 'autograd'
+    assert job['code'] == '<code>'
 
 
 def test_screen_takes_the_same(nodes):
@@ -75,8 +76,10 @@ def test_options_of_protocols_are_options_of_the_tasks():
     from aiida_mlfc.runner.options import read_options
 
     for protocol in read_protocols('phonon')['protocols']:
-        for task, content in protocol_inputs('phonon', protocol).items():
-            read_options(task, content['parameters'])
+        found = {step: content['parameters'] for step, content in protocol_inputs('phonon', protocol).items()}
+        options = read_options('phonon_steps', found)
+        assert options.relax.fmax == found['relax']['fmax']
+        assert options.phonons.mesh_length == found['phonons']['mesh_length']
 
 
 def test_merging_leaves_both_alone():

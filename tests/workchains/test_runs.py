@@ -50,11 +50,7 @@ def test_two_crystals_from_structure_to_stability(
     builder = PhononWorkChain.get_builder_from_protocol(mlfc_code, structures, potential_node, 'fast', OVERRIDES)
     outputs, node = run_get_node(builder)
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
-    assert [job.process_label for job in jobs_of(node)] == [
-        'RelaxCalculation',
-        'ForceConstantsCalculation',
-        'PhononsCalculation',
-    ]
+    assert [job.process_label for job in jobs_of(node)] == ['PhononStepsCalculation']
     assert set(outputs) == {'output_structures', 'output_force_constants', *OUTPUTS}
     for name in outputs:
         assert set(outputs[name]) == {'Si', 'NaCl'}
@@ -208,3 +204,20 @@ def test_second_identical_run_is_cached(mlfc_code, make_structure, rocksalt, for
         second['output_force_constants']['NaCl'].get_array('force_constants'),
         first['output_force_constants']['NaCl'].get_array('force_constants'),
     )
+
+
+def test_phonons_of_the_same_crystals_are_cached(mlfc_code, potential_node, make_structure, silicon):
+    """Whatever the number of processes that compute them, and for another work chain."""
+    structures = {'Si': make_structure(silicon, 'silicon')}
+    made = []
+    with enable_caching(identifier='aiida.calculations:mlfc.phonon_steps'):
+        for workers in (None, 1):
+            options = {} if workers is None else {'workers': workers}
+            builder = PhononWorkChain.get_builder_from_protocol(
+                mlfc_code, structures, potential_node, 'fast', OVERRIDES, options
+            )
+            outputs, node = run_get_node(builder)
+            assert node.is_finished_ok, (node.exit_status, node.exit_message)
+            made.append((jobs_of(node)[0], outputs['stability']['Si']))
+    assert made[1][0].base.caching.get_cache_source() == made[0][0].uuid
+    assert made[1][1].get_dict() == made[0][1].get_dict()

@@ -82,7 +82,6 @@ def test_options(mlfc_code, potential_node, make_structure, silicon, name):
     builder = PhononWorkChain.get_builder_from_protocol(
         mlfc_code, make_structure(silicon), potential_node, options=options
     )
-    for step in ('relax', 'force_constants', 'phonons'):
-        inputs = builder[step]['mlfc']
-        assert inputs.metadata.options['queue_name'] == options['queue_name']
-        assert inputs.get('workers') == options.get('workers')
+    inputs = builder.steps.mlfc
+    assert inputs.metadata.options['queue_name'] == options['queue_name']
+    assert inputs.get('workers') == options.get('workers')
