@@ -8,6 +8,10 @@ import numpy as np
 from ase.build import bulk, make_supercell
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
+from phonopy import Phonopy
+from phonopy.file_IO import write_FORCE_CONSTANTS, write_force_constants_to_hdf5
+
+from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
 
 
 def write_springs(
@@ -59,3 +63,37 @@ def other_functional(k, atoms, forces):
 def other_order(k, atoms, forces):
     if k == 4:
         atoms.numbers[[0, 1]] = atoms.numbers[[1, 0]]
+
+
+def spring_phonon(lattice=5.64, formula='NaCl'):
+    """The same springs as force constants: Φ_ij is the unit matrix times -1 eV/Å² between neighbours, 6 on site."""
+    primitive = bulk(formula, 'rocksalt', a=lattice)
+    phonon = Phonopy(to_phonopy(primitive), 2 * np.eye(3, dtype=int), primitive_matrix='P', log_level=0)
+    neighbours = to_ase(phonon.supercell).get_all_distances(mic=True)
+    bonds = (neighbours > 0.1) & (neighbours < 2.9)
+    constants = -1.0 * bonds + np.diag(bonds.sum(axis=1))
+    phonon.force_constants = np.einsum('ij,ab->ijab', constants, np.eye(3))
+    return phonon
+
+
+def write_spring_constants(folder, form='full', change=lambda array: None, functional='springs', **crystal):
+    """Springs as force constants alone, in one of the forms that people have.
+
+    :param form: ``full`` and ``compact`` (FORCE_CONSTANTS), ``hdf5`` and ``compact hdf5``, ``params``.
+    :param change: spoils the full array in place.
+    """
+    phonon = spring_phonon(**crystal)
+    array = np.array(phonon.force_constants)
+    change(array)
+    rows = phonon.primitive.p2s_map
+    folder.mkdir(parents=True)
+    (folder / 'meta.json').write_text(json.dumps({'name': folder.name, 'functional': functional}))
+    phonon.force_constants = array if form in ('full', 'hdf5') else array[rows]
+    if form == 'params':
+        phonon.save(folder / 'phonopy_params.yaml', settings={'force_constants': True})
+        return
+    phonon.save(folder / 'phonopy.yaml', settings={'force_constants': False})
+    if form.endswith('hdf5'):
+        write_force_constants_to_hdf5(phonon.force_constants, folder / 'force_constants.hdf5', rows, 'eV/angstrom^2')
+    else:
+        write_FORCE_CONSTANTS(phonon.force_constants, folder / 'FORCE_CONSTANTS', rows)

@@ -20,19 +20,13 @@ from phonopy.structure.cells import guess_primitive_matrix
 from aiida_mlfc.core import bounded_json
 from aiida_mlfc.core.force_constants.record import ForceConstants, Quality
 from aiida_mlfc.core.force_constants.sum_rules import acoustic_sum_residual, permutation_asymmetry
-from aiida_mlfc.core.force_constants.symmetrising import projected
-from aiida_mlfc.core.references.consistency import LARGEST_RESIDUAL, check_forces, check_on_site
+from aiida_mlfc.core.references.consistency import check_forces, check_on_site
 from aiida_mlfc.core.references.files import sha256_of, text_of, yaml_of
 from aiida_mlfc.core.references.finding import PHONO3PY, Candidate
 from aiida_mlfc.core.references.fitting import fit
 from aiida_mlfc.core.references.force_sets import ForceSets, ReferenceError, from_dataset, has_forces
-from aiida_mlfc.core.references.parsing import (
-    array_of_force_constants,
-    born_of,
-    cell_of_poscar,
-    check_force_constants,
-    dataset_of_force_sets,
-)
+from aiida_mlfc.core.references.given_constants import check_shape, symmetrised
+from aiida_mlfc.core.references.parsing import array_of_force_constants, born_of, cell_of_poscar, dataset_of_force_sets
 from aiida_mlfc.core.references.phono3py_sets import as_phonopy, dataset_of
 from aiida_mlfc.core.references.record import NOT_STATED, Checks, Reference, Source
 from aiida_mlfc.core.references.settings import (
@@ -64,6 +58,7 @@ class _Parts:
     calculator: str | None = None
     dataset: dict[str, Any] | None = None
     array: np.ndarray | None = None
+    array_name: str = ''
     nac_params: dict[str, Any] | None = None
 
 
@@ -219,9 +214,11 @@ def _take_forces(candidate: Candidate, parts: _Parts, phonon: Phonopy) -> None:
     if 'forces' in files and not (parts.dataset and has_forces(parts.dataset)):
         parts.dataset = dataset_of_force_sets(files['forces'], n_super)
     if parts.array is not None and candidate.yaml is not None:
-        check_force_constants(parts.array, candidate.yaml.name, n_prim, n_super)
+        parts.array_name = candidate.yaml.name
+        check_shape(parts.array, parts.array_name, n_prim, n_super)
         parts.array = parts.array * parts.units.force_constants
     elif 'force_constants' in files:
+        parts.array_name = files['force_constants'].name
         array, unit = array_of_force_constants(
             files['force_constants'], n_prim, n_super, np.array(phonon.primitive.p2s_map)
         )
@@ -259,19 +256,10 @@ def fitted(phonon: Phonopy, sets: ForceSets, started: float) -> tuple[np.ndarray
 
 
 def _read(phonon: Phonopy, parts: _Parts, started: float) -> tuple[np.ndarray, Quality, Checks, str]:
-    given = np.asarray(parts.array)
-    compact = given if len(given) == len(phonon.primitive) else given[phonon.primitive.p2s_map]
-    array = projected(phonon, given)
-    removed = float(np.linalg.norm(compact - array) / np.linalg.norm(compact))
-    if removed > LARGEST_RESIDUAL:
-        raise ReferenceError(
-            f'{100 * removed:.0f} % of the force constants break space group, permutation or sum rule, wanted '
-            f'less than {100 * LARGEST_RESIDUAL:.0f} %: is the order of atoms another, or the supercell?'
-        )
-    _check_sites(phonon, array)
+    found = symmetrised(phonon, np.asarray(parts.array), parts.array_name)
     # residuals of what was read, before it was symmetrised; forces at rest are not known
-    quality = _quality(np.ascontiguousarray(compact), phonon, float('nan'), 0, started)
-    return array, quality, Checks(0, removed), 'force constants'
+    quality = _quality(found.as_given, phonon, float('nan'), 0, started)
+    return found.array, quality, Checks(0, found.removed), 'force constants'
 
 
 def _check_sites(phonon: Phonopy, array: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from phonopy.structure.atoms import PhonopyAtoms
 
 from aiida_mlfc.core.references.files import plain_name, text_of
 from aiida_mlfc.core.references.force_sets import ReferenceError
+from aiida_mlfc.core.references.given_constants import check_shape
 
 
 def cell_of_poscar(path: Path) -> PhonopyAtoms:
@@ -85,25 +86,10 @@ def array_of_force_constants(
 
     :raises ReferenceError: if the numbers of atoms are others, or the file is broken.
     """
-    array, unit = _of_hdf5(path) if path.suffix == '.hdf5' else (_of_text(path, n_prim, n_super, p2s_map), None)
-    check_force_constants(array, path.name, n_prim, n_super)
+    of_hdf5 = path.suffix == '.hdf5'
+    array, unit = _of_hdf5(path, p2s_map) if of_hdf5 else (_of_text(path, n_prim, n_super, p2s_map), None)
+    check_shape(array, path.name, n_prim, n_super)
     return array, unit
-
-
-def check_force_constants(array: np.ndarray, name: str, n_prim: int, n_super: int) -> None:
-    """Refuse another shape, or what is not finite.
-
-    :raises ReferenceError: naming both shapes.
-    """
-    if array.shape not in ((n_prim, n_super, 3, 3), (n_super, n_super, 3, 3)):
-        raise ReferenceError(
-            f'{name} has force constants of shape {array.shape}, wanted ({n_prim} or {n_super}, {n_super}, 3, 3): '
-            'another supercell or primitive cell'
-        )
-    if not np.isfinite(array).all():
-        raise ReferenceError(f'{name} holds force constants that are not finite numbers')
-    if not np.abs(array).max() > 0:
-        raise ReferenceError(f'{name}: all force constants are zero')
 
 
 def _of_text(path: Path, n_prim: int, n_super: int, p2s_map: np.ndarray) -> np.ndarray:
@@ -128,22 +114,36 @@ def _of_text(path: Path, n_prim: int, n_super: int, p2s_map: np.ndarray) -> np.n
             raise ReferenceError(f'{path.name} is broken ({_short(error)})') from error
 
 
-def _of_hdf5(path: Path) -> tuple[np.ndarray, str | None]:
+def _of_hdf5(path: Path, p2s_map: np.ndarray) -> tuple[np.ndarray, str | None]:
     import h5py
 
     try:
         with h5py.File(path, 'r') as handle:
-            name = 'fc2' if 'fc2' in handle else 'force_constants'
-            if not isinstance(handle.get(name, getlink=True), h5py.HardLink):
-                raise ReferenceError(f'{path.name} has no force constants of its own')
-            data = handle[name]
-            # Storage outside the file would let it read another one.
-            if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual or data.dtype.kind != 'f':
-                raise ReferenceError(f'{path.name} has no force constants of its own')
+            array = _own(handle, 'fc2' if 'fc2' in handle else 'force_constants', 'f', path.name).astype(float)
+            if 'p2s_map' in handle and array.shape[:1] == p2s_map.shape:
+                rows = _own(handle, 'p2s_map', 'iu', path.name)
+                if not np.array_equal(rows, p2s_map):
+                    raise ReferenceError(
+                        f'{path.name} is for the atoms {rows.tolist()} of the supercell, wanted {p2s_map.tolist()}: '
+                        'another primitive cell'
+                    )
             unit = handle['physical_unit'][0].decode() if 'physical_unit' in handle else None
-            return np.array(data[...], dtype=float), unit
+            return array, unit
     except (OSError, KeyError, IndexError, AttributeError, RuntimeError) as error:
         raise ReferenceError(f'{path.name} cannot be read, is it truncated? ({_short(error)})') from error
+
+
+def _own(handle: Any, name: str, kinds: str, file: str) -> np.ndarray:
+    """An array that lies in the file itself: storage outside would let it read another one.
+
+    :param kinds: letters of NumPy's kinds of numbers.
+    """
+    import h5py
+
+    data = handle[name] if isinstance(handle.get(name, getlink=True), h5py.HardLink) else None
+    if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual or data.dtype.kind not in kinds:
+        raise ReferenceError(f'{file} has no {"force constants" if kinds == "f" else name} of its own')
+    return np.array(data[...])
 
 
 def born_of(path: Path, primitive: PhonopyAtoms, symprec: float) -> dict[str, Any]:
