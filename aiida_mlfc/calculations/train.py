@@ -1,4 +1,4 @@
-"""``mlfc.train``: a potential from force sets; the node of the potential links to every set it saw."""
+"""``mlfc.train``: a potential from force sets or force constants; its node links to every one of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import Dict
-from aiida_phonopy.data import PhonopyData
+from aiida_phonopy.data import ForceConstantsData, PhonopyData
 
 from aiida_mlfc.calculations.base import MlfcCalculation, validate_keys
 from aiida_mlfc.data.force_sets import force_set_input
@@ -19,7 +19,7 @@ from aiida_mlfc.exchange.training_options import START_FOLDER, train_options
 
 
 def validate_force_sets(namespace: Any, port: Any) -> str | None:
-    """Every set has forces; whether they are any good is found where they are read."""
+    """Every set has forces, or force constants; whether they are any good is found where they are read."""
     if wrong := validate_keys(namespace, port):
         return wrong
     for key, node in namespace.items():
@@ -59,10 +59,11 @@ class TrainCalculation(MlfcCalculation):
         super().define(spec)
         spec.input_namespace(
             'force_sets',
-            valid_type=PhonopyData,
+            valid_type=(PhonopyData, ForceConstantsData),
             dynamic=True,
             validator=validate_force_sets,
-            help='With displacements and forces; every second configuration is held back for the errors on the card.',
+            help='With displacements and forces; every second configuration is held back for the errors on the card. '
+            'Of force constants without forces nothing can be held back: they are learned, and the card says so.',
         )
         spec.inputs['parameters'].validator = validate_settings
         spec.input(
@@ -107,5 +108,5 @@ class TrainCalculation(MlfcCalculation):
         return f'{START_FOLDER}/{self.inputs.foundation_model.filename}'
 
     def crystal_input(self, key: str) -> dict[str, Any]:
-        """Supercell, displacements, forces, and where they come from."""
+        """Supercell, displacements and forces or force constants, and where they come from."""
         return force_set_input(self.inputs.force_sets[key])

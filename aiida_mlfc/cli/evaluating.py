@@ -38,6 +38,8 @@ from aiida_mlfc.exchange.results import ResultError
 PORTION = 20
 #: ``auto``: held-back configurations of references that the card names among its training data, all of others
 Part = Literal['auto', 'held-back', 'all']
+#: the part of a row of force constants that the potential has learned: its errors are no test
+LEARNED = 'learned'
 #: keys of a row, in the order in which they are written; the units are in the help of the command
 ROW_KEYS = (
     'name',
@@ -103,7 +105,10 @@ class Evaluation:
                 errors[k] = item.error
                 continue
             known = {item.name, item.source.more.get('name')} & learned
-            part = ('held-back' if known and item.sets is not None else 'all') if self.part == 'auto' else self.part
+            part: str = self.part
+            if part == 'auto':
+                # of force constants alone nothing was held back: what the card names was learned
+                part = ('held-back' if item.sets is not None else LEARNED) if known else 'all'
             try:
                 good[f'r{k:05d}'] = held_back(item) if part == 'held-back' else item
                 parts[f'r{k:05d}'] = part

@@ -61,7 +61,8 @@ def command(references: tuple[Path, ...], output: Path, work: Path | None, as_js
 
     Settings have the names they have in MACE; they are accepted with - in place of _.
 
-    Every second configuration is learned from, the others give the errors in the table and on the card. Bad force sets
+    Every second configuration is learned from, the others give the errors in the table and on the card. Force constants
+    without forces are learned as they are: nothing of them is held back, and table and card say so. Bad force sets
     (forces that are no numbers, atoms in another order, another functional mixed in, broken files) are named and left
     out. Kill it at any time: the same command continues, and ends with the same weights. Its state, log.jsonl,
     learning_curve.png and, if it is installed, TensorBoard's files are in OUTPUT.training/training.

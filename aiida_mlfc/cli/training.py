@@ -21,6 +21,7 @@ from aiida_mlfc.core.structures.cells import to_ase
 from aiida_mlfc.exchange.job import Job, structure_arrays, write_job
 from aiida_mlfc.exchange.names import TRAINED_FILES, TRAINING, TRAINING_LOG
 from aiida_mlfc.exchange.results import ResultError, read_result
+from aiida_mlfc.exchange.training_inputs import TAKEN_OFF, constants_arrays
 from aiida_mlfc.exchange.training_options import START_FOLDER
 from aiida_mlfc.reports.learning_curve import read_log, save_learning_curve
 
@@ -47,12 +48,7 @@ class Trained:
 
 
 def force_set_arrays(reference: Reference) -> dict[str, Any]:
-    """The input of a training job for one reference.
-
-    :raises ValueError: if it holds force constants without the forces they were fitted to.
-    """
-    if reference.sets is None:
-        raise ValueError('holds force constants, wanted displacements and forces to learn from')
+    """The input of a training job for one reference: its configurations, or force constants that it holds instead."""
     phonon = reference.force_constants.to_phonopy()
     more = reference.source.more
     source = {
@@ -62,6 +58,8 @@ def force_set_arrays(reference: Reference) -> dict[str, Any]:
         'licence': reference.source.licence,
         'sha256': reference.source.sha256,
     }
+    if reference.sets is None:
+        return constants_arrays(phonon, {**source, TAKEN_OFF: reference.checks.relative_residual})
     nac = reference.force_constants.nac_params
     return {
         'supercell': structure_arrays(to_ase(phonon.supercell)),
@@ -90,10 +88,7 @@ def prepare_job(
         error = item.error if isinstance(item, Refusal) else None
         if isinstance(item, Reference):
             key = f'r{len(inputs):05d}'
-            try:
-                inputs[key], names[key] = force_set_arrays(item), item.name
-            except ValueError as problem:
-                error = str(problem)
+            inputs[key], names[key] = force_set_arrays(item), item.name
         if error is not None:
             refused.append({'name': item.name, 'status': 'error', 'error': error})
             print(f'{item.name} is left out: {error}', file=sys.stderr, flush=True)
@@ -196,8 +191,9 @@ def _row(folder: Path, key: str) -> dict[str, Any]:
         'frequency_mae': data['frequency_mae_THz'],
         'frequency_predict_zero': data['frequency_predict_zero_THz'],
         'frequency_max_error': data['frequency_max_error_THz'],
-        'force_rmse': data['force_rmse_meV_per_A'],
-        'force_predict_zero': data['force_predict_zero_meV_per_A'],
+        # force constants alone have no forces to be wrong about
+        'force_rmse': data.get('force_rmse_meV_per_A'),
+        'force_predict_zero': data.get('force_predict_zero_meV_per_A'),
         'min_frequency': data['min_frequency_THz'],
         'min_frequency_reference': data['min_frequency_DFT_THz'],
         'max_stress': data['max_stress_GPa'],

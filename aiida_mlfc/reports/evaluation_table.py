@@ -10,6 +10,8 @@ from aiida_mlfc.reports.table import printable
 
 #: characters; all columns beside a name of ordinary length
 PIPED_WIDTH = 180
+#: behind the name, by what was measured on
+_PARTS = {'held-back': ' (held back)', 'learned': ' (learned)'}
 #: key, heading, factor, how it is written
 _COLUMNS = (
     ('n_configurations', 'conf.\n', 1.0, '.0f'),
@@ -56,7 +58,7 @@ def print_evaluations(rows: Sequence[Mapping[str, Any]], stream: TextIO | None =
         cells = [
             '-' if row.get(key) is None else format(factor * row[key], pattern) for key, _, factor, pattern in columns
         ]
-        name = printable(row['name']) + (' (held back)' if row.get('part') == 'held-back' else '')
+        name = printable(row['name']) + _PARTS.get(str(row.get('part')), '')
         table.add_row(Text(name), *cells, *([row.get('stability') or '-'] if verdicts else []))
     if good:
         console.print(table)

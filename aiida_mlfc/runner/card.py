@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from ase.data import chemical_symbols
 
@@ -13,7 +12,7 @@ from aiida_mlfc.core.potentials.checkpoints import ARCHITECTURES
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.training.recipe import Recipe
-from aiida_mlfc.core.potentials.training.references import Reference
+from aiida_mlfc.core.potentials.training.references import STEP_OF_CONSTANTS, Reference
 from aiida_mlfc.core.potentials.validity import (
     ELEMENTS_TOGETHER,
     HAS_STRESS,
@@ -23,6 +22,7 @@ from aiida_mlfc.core.potentials.validity import (
 )
 from aiida_mlfc.core.structures.formula import reduced_formula
 from aiida_mlfc.core.structures.symmetry import spacegroup
+from aiida_mlfc.exchange.training_inputs import TAKEN_OFF
 
 #: THz; a mean error above this is said whenever the material is computed
 FREQUENCY_TARGET = 0.2
@@ -30,6 +30,11 @@ FREQUENCY_TARGET = 0.2
 SPURIOUS = 0.05
 #: Å, in which the space group of a training crystal is found
 SYMPREC = 1e-4
+#: what the card says of force constants that came without forces, beside their names
+NOTHING_HELD_BACK = (
+    'there are no configurations, so nothing of them is held back and their errors are on what was learned. How far '
+    f'the force constants hold nobody has said: in validity they count {STEP_OF_CONSTANTS} Å'
+)
 _OF_SOURCE = ('name', 'formula', 'sg', 'code', 'functional', 'licence', 'repo', 'commit')
 
 
@@ -109,7 +114,10 @@ def make_card(
     sources = [described(reference) for reference in learned]
     recipes: list[Recipe] = [stage['recipe'] for stage in stages]
     not_learned = [dict(row) for row, n in zip(errors, n_held_back, strict=True) if n]
-    seen = [dict(row) for row, n in zip(errors, n_held_back, strict=True) if not n]
+    seen = [
+        dict(row) for row, n, part in zip(errors, n_held_back, learned, strict=True) if not n and part.constants is None
+    ]
+    of_constants = [dict(row) for row, part in zip(errors, learned, strict=True) if part.constants is not None]
     card: dict[str, Any] = {
         'name': name,
         'architecture': ARCHITECTURES[type(model)],
@@ -132,6 +140,10 @@ def make_card(
         }
     if seen:
         card['errors on the configurations learned, none held back'] = seen
+    if of_constants:
+        names = [part.name for part in learned if part.constants is not None]
+        card['errors on the force constants learned'] = of_constants
+        card['learned from force constants alone'] = {'materials': names, 'means': NOTHING_HELD_BACK}
     if unseen:
         card['errors on materials never seen'] = [dict(row) for row in unseen]
     if left_out:
@@ -144,7 +156,7 @@ def make_card(
         card['validation'] = validated
     card |= start or {}
     validity: dict[str, Any] = {
-        MAX_DISPLACEMENT: float(max(np.linalg.norm(part.displacements, axis=2).max() for part in learned)),
+        MAX_DISPLACEMENT: max(part.largest_displacement for part in learned),
         SHORTEST_DISTANCES: distances,
         HAS_STRESS: all(recipe.stress_weight > 0 and recipe.n_undisplaced > 0 for recipe in recipes),
     }
@@ -159,6 +171,7 @@ def make_card(
                 **{key: source.get(key) for key in _OF_SOURCE},
                 'sha256': source.get('sha256'),
                 'configurations learned': len(part.forces),
+                **({} if part.constants is None else {TAKEN_OFF: source.get(TAKEN_OFF)}),
             }
             for source, part in zip(sources, learned, strict=True)
         ],

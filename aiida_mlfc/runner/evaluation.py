@@ -23,11 +23,12 @@ from aiida_mlfc.runner.force_constants import compute_force_constants
 def evaluate(model: EnergyModel, reference: Reference) -> dict[str, Any]:
     """Errors on the configurations of ``reference``, in one flat row; every error has its unit in its name.
 
-    The reference force constants are fitted to these configurations alone. Frequencies are compared at the geometry of
-    the reference, without NAC on either side; those *between* are the potential's own at wave vectors that the
-    supercell of the reference does not hold, against phonopy's interpolation.
+    The reference force constants are fitted to these configurations alone; where force constants are given and no
+    configurations, they are what is compared with, and there are no errors of forces. Frequencies are compared at the
+    geometry of the reference, without NAC on either side; those *between* are the potential's own at wave vectors that
+    the supercell of the reference does not hold, against phonopy's interpolation.
 
-    :param reference: configurations held back from training.
+    :param reference: configurations held back from training, or force constants.
     """
     chosen = compared_configurations(len(reference.forces))
     errors, of_energy = [], []
@@ -53,8 +54,7 @@ def evaluate(model: EnergyModel, reference: Reference) -> dict[str, Any]:
     return {
         'material': reference.name,
         'n_configurations': len(reference.forces),
-        'force_rmse_meV_per_A': 1000 * float(np.sqrt(np.mean(np.square(errors)))),
-        'force_predict_zero_meV_per_A': 1000 * float(np.sqrt(np.mean(np.square(reference.forces[chosen])))),
+        **_of_forces(errors, reference.forces[chosen]),
         'relative_frobenius_percent': 100 * float(np.linalg.norm(difference) / np.linalg.norm(theirs.force_constants)),
         'relative_frobenius_predict_zero_percent': 100.0,
         'frequency_mae_THz': on_mesh.mae,
@@ -68,6 +68,16 @@ def evaluate(model: EnergyModel, reference: Reference) -> dict[str, Any]:
         'max_stress_GPa': float(stress.abs().max()),
         'max_force_at_rest_meV_per_A': 1000 * float(at_rest.abs().max()),
         **({'energy_rmse_meV_per_atom': 1000 * float(np.sqrt(np.mean(np.square(of_energy))))} if of_energy else {}),
+    }
+
+
+def _of_forces(errors: list[np.ndarray], forces: np.ndarray) -> dict[str, float]:
+    """Root mean squares of errors and forces of the same configurations; nothing where there are none."""
+    if not errors:
+        return {}
+    return {
+        'force_rmse_meV_per_A': 1000 * float(np.sqrt(np.mean(np.square(errors)))),
+        'force_predict_zero_meV_per_A': 1000 * float(np.sqrt(np.mean(np.square(forces)))),
     }
 
 

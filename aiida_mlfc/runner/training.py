@@ -35,11 +35,11 @@ from aiida_mlfc.exchange.training_options import TrainOptions
 from aiida_mlfc.runner.card import make_card
 from aiida_mlfc.runner.evaluation import evaluate
 from aiida_mlfc.runner.outcome import Interrupted, Outcome
+from aiida_mlfc.runner.training_constants import check_learnable
 from aiida_mlfc.runner.training_data import (
     Split,
-    check_copies,
     check_elements,
-    check_mixture,
+    check_together,
     materials_held_back,
     read_force_set,
     split,
@@ -87,8 +87,7 @@ def run_train(
         splits = {key: split(found[key], options) for key in found if key not in unseen}
         if not splits:
             raise ReferenceError('no force set is left to learn from')
-        check_mixture([s.learned for s in splits.values()])
-        check_copies([found[key] for key in splits])
+        check_together([found[key] for key in splits], list(splits.values()))
         model, stage, start, draws = _train(folder, splits, list(unseen.values()), options)
         left_out = {keys[key]: str(error) for key, error in refused.items()}
         # From here on there is a potential. What goes wrong with its errors is said, and costs no training.
@@ -178,6 +177,7 @@ def _train(
     prepared = [prepare(reference, model) for reference in references]
     materials = repeated(prepared, options.edges_per_step)
     recipe = default_recipe(options.seed, options.steps, **options.recipe_changes())
+    check_learnable(references, recipe, options.valid_fraction)
     if options.minutes:
         recipe = replace(recipe, n_steps=_steps(folder, model, materials, recipe, options.minutes))
     elif not options.steps and not _is_enough(model, options):

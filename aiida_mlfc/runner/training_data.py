@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
-from phonopy import Phonopy
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.io.ase import AseAtomsAdaptor
 
@@ -22,11 +21,11 @@ from aiida_mlfc.core.references.assembling import fitted
 from aiida_mlfc.core.references.force_sets import ForceSets, ReferenceError, from_dataset
 from aiida_mlfc.core.references.outliers import check_configurations
 from aiida_mlfc.core.references.record import NOT_STATED
-from aiida_mlfc.core.structures.cells import to_phonopy
 from aiida_mlfc.core.structures.formula import reduced_formula
 from aiida_mlfc.exchange.job import structure_from_arrays
 from aiida_mlfc.exchange.training_options import TrainOptions
 from aiida_mlfc.runner.card import SYMPREC, described
+from aiida_mlfc.runner.training_constants import phonon_of, read_force_constants
 
 #: relative; volumes per atom of one crystal that differ by more belong to other functionals, or to a strained cell
 SAME_VOLUME = 2e-3
@@ -54,9 +53,11 @@ def read_force_set(inputs: Mapping[str, Any]) -> Reference:
     """A force set of a job, checked: finite, complete, forces that belong to the crystal.
 
     :param inputs: ``supercell``, ``primitive`` (structures), ``displacements``, ``forces``, ``source`` (JSON), and
-        perhaps ``nac_params``.
+        perhaps ``nac_params``; or those of :func:`~aiida_mlfc.runner.training_constants.read_force_constants`.
     :raises ReferenceError: saying what is wrong with it.
     """
+    if 'force_constants' in inputs:
+        return read_force_constants(inputs)
     supercell = structure_from_arrays(inputs['supercell'])
     dataset = {'displacements': inputs['displacements'], 'forces': inputs['forces']}
     sets = from_dataset(dataset, len(supercell))
@@ -76,6 +77,17 @@ def read_force_set(inputs: Mapping[str, Any]) -> Reference:
     return reference
 
 
+def check_together(references: Sequence[Reference], splits: Sequence[Split]) -> None:
+    """Refuse what cannot be learned together, or would be a test of what was learned.
+
+    :param references: as they were read; ``splits`` what became of them.
+    :raises ReferenceError: naming them.
+    """
+    check_mixture([split.learned for split in splits])
+    check_copies(references)
+    check_known_answers(splits)
+
+
 def without_copies(reference: Reference) -> Reference:
     """Each configuration once: a copy would be a test of what was learned."""
     marks = _marks(reference)
@@ -89,7 +101,7 @@ def without_copies(reference: Reference) -> Reference:
 
 
 def check_copies(references: Sequence[Reference]) -> None:
-    """Refuse sets that share configurations: what one holds back the other would learn.
+    """Refuse sets that share configurations, or force constants: what one holds back the other would learn.
 
     :raises ReferenceError: naming two of them.
     """
@@ -97,6 +109,8 @@ def check_copies(references: Sequence[Reference]) -> None:
     for reference in references:
         for k, mark in enumerate(_marks(reference)):
             other = owners.setdefault(mark, reference.name)
+            if other != reference.name and reference.constants is not None:
+                raise ReferenceError(f'{reference.name} and {other} hold the same force constants; leave one out')
             if other != reference.name:
                 raise ReferenceError(
                     f'configuration {k + 1} of {reference.name} is also in {other}: one would learn what the other '
@@ -105,9 +119,11 @@ def check_copies(references: Sequence[Reference]) -> None:
 
 
 def _marks(reference: Reference) -> list[bytes]:
-    """Equal for configurations that are equal in the digits that files have."""
-    both = np.stack([reference.displacements, reference.forces], axis=1)
+    """Equal for configurations that are equal in the digits that files have; likewise for given force constants."""
     atoms = np.asarray(reference.supercell.numbers, dtype=np.int64).tobytes()
+    if reference.constants is not None:
+        return [atoms + (np.round(reference.constants, _DIGITS) + 0.0).tobytes()]
+    both = np.stack([reference.displacements, reference.forces], axis=1)
     # the sum turns -0.0 into 0.0
     return [atoms + (np.round(one, _DIGITS) + 0.0).tobytes() for one in both]
 
@@ -122,20 +138,22 @@ def _sets(reference: Reference) -> ForceSets:
 
 def _fitted(reference: Reference) -> ForceConstants:
     """Force constants of a force set, its forces checked on the way."""
-    matrix = (np.array(reference.primitive.cell) @ np.linalg.inv(np.array(reference.supercell.cell))).T
-    phonon = Phonopy(
-        to_phonopy(reference.supercell), np.eye(3, dtype=int), primitive_matrix=matrix, symprec=SYMPREC, log_level=0
-    )
+    phonon = phonon_of(reference.supercell, reference.primitive)
     array, quality, _, _ = fitted(phonon, _sets(reference), time.perf_counter())
+    matrix = np.array(phonon.primitive_matrix)
     return ForceConstants(array, reference.supercell, np.eye(3, dtype=int), matrix, quality, None, SYMPREC, [phonon])
 
 
 def split(reference: Reference, options: TrainOptions) -> Split:
     """Every second configuration held back, where both halves determine the force constants; some of the rest aside.
 
+    Of force constants alone nothing is.
+
     :raises ReferenceError: if so few configurations were to be set aside, or would be left, that they determine
         nothing.
     """
+    if reference.constants is not None:
+        return Split(reference, None)
     learned, held_back = _half(reference) if options.hold_back else (reference, None)
     if not options.valid_fraction:
         return Split(learned, held_back)
@@ -188,6 +206,20 @@ def is_same_crystal(one: Reference, other: Reference) -> bool:
         return False
     first, second = (AseAtomsAdaptor.get_structure(reference.primitive) for reference in (one, other))
     return bool(StructureMatcher(primitive_cell=True, scale=True).fit(first, second))
+
+
+def check_known_answers(splits: Sequence[Split]) -> None:
+    """Refuse force constants of a crystal beside configurations of it that are held back: they give the answer.
+
+    :raises ReferenceError: naming both.
+    """
+    for one in (split.learned for split in splits if split.learned.constants is not None):
+        for other in (split.learned for split in splits if split.held_back is not None or split.valid is not None):
+            if len(one.supercell) == len(other.supercell) and is_same_crystal(one, other):
+                raise ReferenceError(
+                    f'{one.name} holds force constants of the crystal of {other.name} in a supercell of the same size: '
+                    f'what {other.name} holds back would not be unseen; leave one of them out, or hold nothing back'
+                )
 
 
 def check_elements(model: EnergyModel, reference: Reference) -> None:

@@ -21,7 +21,7 @@ from aiida_mlfc.exchange.arrays import read_arrays
 from aiida_mlfc.exchange.names import TRAINED_FILE
 from aiida_mlfc.exchange.results import read_result
 from aiida_mlfc.exchange.training_options import TrainOptions
-from aiida_mlfc.runner import training
+from aiida_mlfc.runner import training, training_data
 from aiida_mlfc.runner.run import run_job
 from aiida_mlfc.runner.training_data import read_force_set
 from aiida_mlfc.runner.training_start import starting_model
@@ -236,7 +236,7 @@ def test_errors_that_cannot_be_measured_cost_no_potential(springs, tmp_path, mon
         return original(model, reference)
 
     monkeypatch.setattr(training, 'evaluate', evaluated)
-    monkeypatch.setattr(training, 'check_copies', lambda references: None)
+    monkeypatch.setattr(training_data, 'check_copies', lambda references: None)
     monkeypatch.setattr(
         uncertainty, 'draw_members', lambda model, *_: np.zeros((3, uncertainty.last_layer(model).in_features))
     )

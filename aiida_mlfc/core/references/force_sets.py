@@ -14,6 +14,8 @@ LARGEST_DISPLACEMENT = 0.1
 SMALLEST_DISPLACEMENT = 1e-5
 #: eV/Å per atom; the forces of a configuration add up to zero. A sum this large is an error, not rounding
 LARGEST_DRIFT = 0.05
+#: eV/Å; forces of which none is larger, once their common sum is off, are none: files have eight digits
+SMALLEST_FORCE = 1e-8
 
 
 class ReferenceError(ValueError):
@@ -49,7 +51,8 @@ def from_dataset(dataset: dict[str, Any] | None, n_super: int) -> ForceSets:
     """Phonopy's dataset of either type as arrays.
 
     :param n_super: atoms of the supercell.
-    :raises ReferenceError: if forces are missing, not finite, of another number of atoms, or displacements too large.
+    :raises ReferenceError: if forces are missing, not finite, all zero, of another number of atoms, or displacements
+        too large.
     """
     if not dataset:
         raise ReferenceError('there are neither force constants nor displacements with forces')
@@ -66,7 +69,13 @@ def from_dataset(dataset: dict[str, Any] | None, n_super: int) -> ForceSets:
             f'the forces of a configuration add up to {largest:.2g} eV/Å for each atom, wanted less than '
             f'{LARGEST_DRIFT}: are atoms missing, or is the order of columns another?'
         )
-    return ForceSets(displacements, forces - drift, one_atom, largest * n_super, _energies(dataset))
+    forces = forces - drift
+    if np.abs(forces).max() < SMALLEST_FORCE:
+        raise ReferenceError(
+            f'all forces of the {len(forces)} configurations are zero, wanted those of a crystal with displaced atoms: '
+            'are they placeholders of calculations that never ran?'
+        )
+    return ForceSets(displacements, forces, one_atom, largest * n_super, _energies(dataset))
 
 
 def _energies(dataset: dict[str, Any]) -> np.ndarray | None:

@@ -26,6 +26,9 @@ from aiida_mlfc.core.potentials.training.identity import digest_of
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.references import Reference
 
+#: decimals of given force constants (eV/Å²) by which a training state knows its data again
+DIGITS_OF_CONSTANTS = 6
+
 
 @dataclass
 class Material:
@@ -34,6 +37,7 @@ class Material:
     :param energies: of the configurations, shape ``(n_configs,)``, eV; None where they are not known.
     :param costly: share of the edges whose features the model reads.
     :param between: cells halfway between the commensurate q-points, of which a cluster expansion must be told.
+    :param constants: force constants that were given in place of configurations, shape ``(n_prim, n_super, 3, 3)``.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Material:
     energies: Tensor | None = None
     costly: float = 1.0
     between: Sequence[HarmonicCell] = ()
+    constants: np.ndarray | None = None
 
     @property
     def edges(self) -> float:
@@ -59,11 +64,15 @@ class Material:
     def digest(self) -> str:
         """sha256 of what was read from files, and the sizes of the folded cells.
 
-        Fitted force constants are left out: their last digits depend on the machine that fitted them.
+        Fitted force constants are left out: their last digits depend on the machine that fitted them. Given ones were
+        symmetrised, and are rounded for the same reason.
         """
         graph = self.supercell
         sizes = repr([cell.graph.n_atoms for cell in self.cells])
         known = () if self.energies is None else (self.energies,)
+        if self.constants is not None:
+            # the sum turns -0.0 into 0.0
+            known = (*known, torch.as_tensor(np.round(self.constants, DIGITS_OF_CONSTANTS) + 0.0))
         tensors = (self.displacements, self.forces, graph.positions, graph.cell, graph.atom_types, *known)
         return digest_of(tensors, note=sizes)
 
@@ -75,7 +84,7 @@ def prepare(reference: Reference, model: EnergyModel, extra_qpoints: Sequence[Se
     """
     real = {'dtype': model.dtype, 'device': model.device}
     # Two atoms may move towards each other by this much.
-    skin = max(SKIN, 2 * float(np.linalg.norm(reference.displacements, axis=2).max()))
+    skin = max(SKIN, 2 * reference.largest_displacement)
     cells = harmonic_cells(reference, model.cutoff, model.species, extra_qpoints)
     lengths = cells[0].graph.edge_vectors().norm(dim=1)
     costly = float((lengths <= model.message_cutoff).sum()) / max(1, len(lengths))
@@ -91,6 +100,7 @@ def prepare(reference: Reference, model: EnergyModel, extra_qpoints: Sequence[Se
         None if reference.energies is None else torch.as_tensor(reference.energies, **real),
         costly if model.message_cutoff < model.cutoff else 1.0,
         between,
+        reference.constants,
     )
 
 
@@ -170,8 +180,9 @@ def draw_batch(
         else:
             parts.add(graph, *labels, parts.tensor(u))
     energy = None
-    if rng.random() < recipe.supercell_share or not recipe.folded:
-        material = materials[rng.integers(len(materials))]
+    with_forces = [material for material in materials if len(material.forces)]
+    if with_forces and (rng.random() < recipe.supercell_share or not recipe.folded):
+        material = with_forces[rng.integers(len(with_forces))]
         k = int(rng.integers(len(material.forces)))
         graph = material.supercell.with_positions(material.supercell.positions + material.displacements[k])
         forces = material.forces[k]

@@ -30,6 +30,8 @@ SKIN = 0.12
 MOST_BETWEEN, MOST_ATOMS = 24, 96
 #: below these frequencies (THz) soft modes are not drawn larger still
 FLOORS = {'half': 0.5, 'full': 1.5}
+#: eV/Å²; what a fit to forces of zero leaves in the last digits is no force constant
+SMALLEST_CONSTANT = 1e-8
 
 
 @dataclass
@@ -117,12 +119,15 @@ def harmonic_cells(
     :param cutoff: of the model, Å.
     :param species: atomic numbers in the model's order.
     :param extra_qpoints: off the reference's mesh, where phonopy's interpolation gives the labels.
-    :raises ValueError: if the supercell holds one atom.
+    :raises ValueError: if the supercell holds one atom, or all force constants are zero.
     """
     if len(reference.supercell) == 1:
         raise ValueError(f'{reference.name}: a supercell of one atom has no force constants to learn')
     mesh, rotations = _mesh_and_rotations(reference)
     force_constants = reference.force_constants()
+    if np.abs(force_constants).max() < SMALLEST_CONSTANT:
+        # every loss is relative to the force constants
+        raise ValueError(f'{reference.name}: all force constants are zero, wanted those of a crystal: are the forces?')
     folded = [
         fold(reference.supercell, force_constants, reference.primitive, q) for q in irreducible_qpoints(mesh, rotations)
     ]

@@ -1,4 +1,4 @@
-"""DFT force sets on disk: perfect supercell, displacements, forces; split into learned and held back."""
+"""DFT references: perfect supercell with displacements and forces, or with force constants; force sets on disk."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import numpy as np
 import phonopy
 from ase import Atoms
 from ase.io import read
+from phonopy import Phonopy
+from phonopy.harmonic.force_constants import compact_fc_to_full_fc
 from symfc import Symfc
 
 from aiida_mlfc.core.structures.averaging import perfect_supercell, primitive_of
@@ -21,19 +23,24 @@ from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
 
 #: displacements above this (Å) make a second-order fit too crude; third order is fitted along with it
 HARMONIC_DISPLACEMENT = 0.035
+#: Å; how far force constants that are given as they are count as shown to hold: the step of finite differences, from
+#: which most of them are. They themselves do not say
+STEP_OF_CONSTANTS = 0.01
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A perfect supercell with displaced configurations and their DFT forces.
+    """A perfect supercell with displaced configurations and their DFT forces, or with force constants alone.
 
     :param supercell: perfect supercell, ``n_super`` atoms.
     :param primitive: its primitive cell.
-    :param displacements: shape ``(n_configs, n_super, 3)``, Å.
+    :param displacements: shape ``(n_configs, n_super, 3)``, Å; no configurations where force constants are given.
     :param forces: shape ``(n_configs, n_super, 3)``, eV/Å.
     :param born: phonopy's ``nac_params`` where the source has them.
     :param source: provenance: name, licence, repository, commit, sha256 of the source files.
     :param energies: of the configurations, shape ``(n_configs,)``, eV; None where the source has none.
+    :param constants: force constants given as they are, of the atoms of phonopy's primitive cell of ``supercell``,
+        symmetrised, shape ``(n_prim, n_super, 3, 3)``, eV/Å²; None where they are fitted to forces.
     """
 
     name: str
@@ -44,6 +51,28 @@ class Reference:
     born: dict[str, Any] | None
     source: dict[str, Any]
     energies: np.ndarray | None = None
+    constants: np.ndarray | None = None
+
+    @classmethod
+    def of_constants(
+        cls,
+        name: str,
+        supercell: Atoms,
+        primitive: Atoms,
+        constants: np.ndarray,
+        born: dict[str, Any] | None,
+        source: dict[str, Any],
+    ) -> Reference:
+        """Force constants alone: they are the labels, there is nothing to fit and no configuration."""
+        none = np.zeros((0, len(supercell), 3))
+        return cls(name, supercell, primitive, none, none, born, source, None, constants)
+
+    @property
+    def largest_displacement(self) -> float:
+        """How far atoms are known to have been displaced, Å; :data:`STEP_OF_CONSTANTS` of force constants alone."""
+        if self.constants is not None:
+            return STEP_OF_CONSTANTS
+        return float(np.linalg.norm(self.displacements, axis=2).max())
 
     def part(self, start: int, step: int = 2) -> Reference:
         """Every ``step``-th configuration from ``start`` on: 0 is learned from, 1 is held back."""
@@ -55,11 +84,15 @@ class Reference:
         return replace(self, displacements=self.displacements[numbers], forces=self.forces[numbers], energies=energies)
 
     def force_constants(self) -> np.ndarray:
-        """Least-squares force constants with symmetry and sum rules imposed by symfc.
+        """Those given, or least squares with symmetry and sum rules imposed by symfc.
 
         :return: shape ``(n_super, n_super, 3, 3)``, eV/Å².
         """
-        order = 3 if np.linalg.norm(self.displacements, axis=2).max() > HARMONIC_DISPLACEMENT else 2
+        if self.constants is not None:
+            matrix = (np.array(self.primitive.cell) @ np.linalg.inv(np.array(self.supercell.cell))).T
+            cells = Phonopy(to_phonopy(self.supercell), np.eye(3, dtype=int), matrix, is_symmetry=False, log_level=0)
+            return np.asarray(compact_fc_to_full_fc(cells.primitive, np.array(self.constants, order='C')))
+        order = 3 if self.largest_displacement > HARMONIC_DISPLACEMENT else 2
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             fit = Symfc(to_phonopy(self.supercell), displacements=self.displacements, forces=self.forces)
