@@ -126,6 +126,12 @@ class TrainOptions:
     model: Any = _setting(None, dict, 'Fields of DXConfig that differ from those that the data suggest.')
     recipe: Any = _setting(None, dict, 'Fields of Recipe, likewise.')
     threads: int = _setting(0, int, 'Of torch; 0 leaves it alone.')
+    nproc_per_node: int = _setting(
+        1,
+        int,
+        'Processes that train the network together, as torchrun calls them: GPU 0 and on, or shares of the cores. Each '
+        'draws batches of its own, and a step follows the mean of their gradients.',
+    )
     device: str = _setting('cpu', str, 'Where it is trained: cpu, cuda, cuda:1.')
 
     def __post_init__(self) -> None:
@@ -149,6 +155,10 @@ class TrainOptions:
                 wrong.append(f'{setting.name}: got {value!r}, wanted one of {", ".join(choices)}')
         if not 0 <= self.valid_fraction < 1:
             wrong.append(f'valid_fraction: got {self.valid_fraction}, wanted a share from 0 up to, not including, 1')
+        if self.nproc_per_node < 1:
+            wrong.append(f'nproc_per_node: got {self.nproc_per_node}, wanted 1 or more')
+        if self.nproc_per_node > 1 and ':' in self.device:
+            wrong.append(f'device: got {self.device} for {self.nproc_per_node} processes, wanted cuda or cpu')
         try:
             self.reference_energies()
         except ValueError as error:

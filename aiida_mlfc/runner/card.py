@@ -179,6 +179,7 @@ def make_card(
         'q-points with interpolated labels': list(extra_qpoints),
         'wall time of each stage in s': [round(stage['seconds']) for stage in stages],
         'steps of each stage': [stage['steps'] for stage in stages],
+        'processes of each stage': [stage.get('processes', 1) for stage in stages],
         'trained on': f'{torch.get_num_threads()} CPU thread(s), {dtype}'
         if model.device.type == 'cpu'
         else f'{torch.cuda.get_device_name(model.device)}, {dtype}',

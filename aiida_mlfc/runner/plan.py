@@ -14,11 +14,10 @@ from aiida_mlfc.core.printable import printable
 from aiida_mlfc.exchange.job import Job, JobFileError, fingerprint, read_input, read_job
 from aiida_mlfc.exchange.names import RESULTS, SUMMARY_FILE
 from aiida_mlfc.exchange.results import ResultError, check_results, forget_result, is_done
+from aiida_mlfc.runner.exit_codes import EXIT_BAD_JOB, EXIT_BAD_POTENTIAL, EXIT_CANNOT_WRITE
 from aiida_mlfc.runner.options import read_options
 from aiida_mlfc.runner.tasks import JOINT_TASKS
 
-EXIT_BAD_JOB, EXIT_BAD_POTENTIAL, EXIT_SOME_FAILED, EXIT_CANNOT_WRITE, EXIT_WORKERS_DIED = 2, 3, 4, 5, 6
-EXIT_TERMINATED = 143
 #: how the line begins that a job stopped by its scheduler leaves
 STOPPED = 'mlfc-run: stopped by SIGTERM'
 

@@ -23,18 +23,9 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 from aiida_mlfc.exchange.job import JobFileError, check_workers
 from aiida_mlfc.exchange.results import ResultError, read_result, remove_marks, write_summary
 from aiida_mlfc.runner.claims import Claims
+from aiida_mlfc.runner.exit_codes import EXIT_BAD_JOB, EXIT_CANNOT_WRITE, EXIT_SOME_FAILED, EXIT_TERMINATED
 from aiida_mlfc.runner.outcome import Interrupted
-from aiida_mlfc.runner.plan import (
-    EXIT_BAD_JOB,
-    EXIT_CANNOT_WRITE,
-    EXIT_SOME_FAILED,
-    EXIT_TERMINATED,
-    STOPPED,
-    Plan,
-    Refused,
-    read_plan,
-    say,
-)
+from aiida_mlfc.runner.plan import STOPPED, Plan, Refused, read_plan, say
 from aiida_mlfc.runner.stopping import end_with_parent, note_at_once
 from aiida_mlfc.runner.tasks import JOINT_TASKS
 from aiida_mlfc.runner.work import Found, Work, memory_now

@@ -14,8 +14,8 @@ from threading import Thread
 
 from aiida_mlfc.exchange.marks import note_stopped
 from aiida_mlfc.exchange.names import RESULTS, RUNNING
+from aiida_mlfc.runner.exit_codes import EXIT_TERMINATED
 from aiida_mlfc.runner.owner import this_process
-from aiida_mlfc.runner.plan import EXIT_TERMINATED
 
 #: s; what a process has to end after it was told to
 PATIENCE = 10.0

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -24,6 +22,7 @@ from aiida_mlfc.core.potentials.training.batches import Material, draw_batch, pr
 from aiida_mlfc.core.potentials.training.defaults import default_recipe, default_steps, repeated
 from aiida_mlfc.core.potentials.training.expansion_fit import fit_expansion
 from aiida_mlfc.core.potentials.training.loop import STATE_FILE, Trainer
+from aiida_mlfc.core.potentials.training.ranks import Ranks
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.reference_energies import correct
 from aiida_mlfc.core.potentials.training.references import Reference
@@ -32,6 +31,7 @@ from aiida_mlfc.core.potentials.training.validation import Validation
 from aiida_mlfc.core.references.force_sets import ReferenceError
 from aiida_mlfc.exchange.names import TRAINED_FILES, TRAINING
 from aiida_mlfc.exchange.training_options import TrainOptions
+from aiida_mlfc.runner.asked import Asked
 from aiida_mlfc.runner.card import make_card
 from aiida_mlfc.runner.evaluation import evaluate
 from aiida_mlfc.runner.outcome import Interrupted, Outcome
@@ -46,6 +46,7 @@ from aiida_mlfc.runner.training_data import (
 )
 from aiida_mlfc.runner.training_log import TrainingLog
 from aiida_mlfc.runner.training_start import starting_model
+from aiida_mlfc.runner.training_together import Together
 from aiida_mlfc.runner.training_uncertainty import Draws, calibrated_ensemble
 
 #: how a time budget became a number of steps; written once, so that a resumed run keeps its learning rates
@@ -190,17 +191,32 @@ def _train(
     if is_fitted and not (folder / STATE_FILE).exists():
         said, draws = _fit(model, prepared, recipe, options.uncertainty_members)
         fits.append(said)
-    trainer = Trainer(model, materials, recipe, folder, validation, json.dumps(start) if start else '')
+    note, n_processes = json.dumps(start) if start else '', options.nproc_per_node
+
+    def trainer_here() -> Trainer:
+        return Trainer(model, materials, recipe, folder, validation, note, Ranks(0, n_processes))
+
+    trainer = trainer_here()
     log = TrainingLog(folder, trainer.step)
     n_parameters = sum(p.numel() for p in model.parameters())
     doing = f'{len(references)} force sets, {n_parameters} parameters, step {trainer.step} of {trainer.last_step}'
     if not trainer.last_step:
         doing = f'{len(references)} force sets; the network is not trained, no steps were asked for'
+    elif n_processes > 1:
+        doing += f', {n_processes} processes'
     print(f'mlfc-run: train: {doing}', file=sys.stderr, flush=True)
-    with _Stop() as stop:
-        if not trainer.run(lambda row: log.write(row, trainer.last_step), stop.is_asked):
+    with Asked() as stop:
+        if n_processes > 1 and not trainer.stages.at.is_over:
+            start_weights = deepcopy(model).cpu()
+            work = (folder, start_weights, references, set_aside, recipe, options.edges_per_step, note, options.device)
+            Together(*work, max(1, torch.get_num_threads() // n_processes)).run(n_processes, stop.is_asked)
+            # What they left is read here; there is no step left to do, unless they were stopped.
+            trainer = trainer_here()
+        ended = trainer.stages.at.is_over or n_processes == 1
+        if not ended or not trainer.run(lambda row: log.write(row, trainer.last_step), stop.is_asked):
             raise Interrupted(f'the state of step {trainer.step} is kept')
     stage: dict[str, Any] = {'recipe': recipe, 'seconds': trainer.seconds, 'steps': trainer.step}
+    stage['processes'] = n_processes
     if validation is not None:
         stage['validation'] = {
             'frequency_mae_THz': trainer.stages.at.best,
@@ -270,28 +286,3 @@ def _steps(folder: Path, model: EnergyModel, materials: list[Material], recipe: 
     partial.write_text(json.dumps({'minutes': minutes, 'n_steps': n_steps}))
     partial.replace(plan)
     return n_steps
-
-
-class _Stop:
-    """SIGTERM and Ctrl-C while training: the step is finished and the state is saved."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.before: dict[int, Any] = {}
-
-    def is_asked(self) -> bool:
-        """Whether one of them came."""
-        return self.asked
-
-    def __enter__(self) -> _Stop:
-        def note(signum: int, frame: Any) -> None:
-            self.asked = True
-
-        # only the main thread may; elsewhere (tests) nobody sends signals
-        if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)

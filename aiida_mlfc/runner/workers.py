@@ -19,7 +19,8 @@ from aiida_mlfc.exchange.marks import read_marks, rewrite
 from aiida_mlfc.exchange.names import RESULTS, RUNNING
 from aiida_mlfc.exchange.results import is_done
 from aiida_mlfc.runner.claims import Claims
-from aiida_mlfc.runner.plan import EXIT_BAD_JOB, EXIT_TERMINATED, EXIT_WORKERS_DIED, STOPPED, Plan, Refused, say
+from aiida_mlfc.runner.exit_codes import EXIT_BAD_JOB, EXIT_TERMINATED, EXIT_WORKERS_DIED
+from aiida_mlfc.runner.plan import STOPPED, Plan, Refused, say
 from aiida_mlfc.runner.slots import VISIBLE, Slot, slots
 from aiida_mlfc.runner.stopping import PATIENCE
 from aiida_mlfc.runner.work import Work

@@ -86,3 +86,16 @@ def run(folder: Path) -> tuple[int, str]:
     process.join(120)
     assert process.exitcode is not None
     return process.exitcode, log.read_text()
+
+
+def wait_for_step(folder, step, process):
+    """Until a state with more steps than ``step`` is on disk."""
+    import torch
+
+    state = folder / 'training' / 'training_state.pt'
+    for _ in range(1200):
+        assert process.poll() is None, process.stderr.read().decode()
+        if state.exists() and torch.load(state, weights_only=True)['step'] > step:
+            return
+        time.sleep(0.05)
+    raise AssertionError('no state after a minute')

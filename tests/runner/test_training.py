@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from aiida_mlfc.runner.training_data import read_force_set
 from aiida_mlfc.runner.training_start import starting_model
 
 from ..spring_sets import other_functional, write_springs
+from .killing import wait_for_step
 
 #: a dx of some thousand parameters, its expansion short enough for the springs of a small supercell
 MODEL = {
@@ -116,19 +116,6 @@ def test_killed_and_resumed_gives_the_same_weights(springs, trained, tmp_path):
     for name, value in found.items():
         np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-6)
     assert [json.loads(line)['step'] for line in log.read_text().splitlines()] == [50, 60]
-
-
-def wait_for_step(folder, step, process):
-    """Until a state with more steps than ``step`` is on disk."""
-    import torch
-
-    state = folder / 'training' / 'training_state.pt'
-    for _ in range(1200):
-        assert process.poll() is None, process.stderr.read().decode()
-        if state.exists() and torch.load(state, weights_only=True)['step'] > step:
-            return
-        time.sleep(0.05)
-    raise AssertionError('no state after a minute')
 
 
 @pytest.mark.parametrize(

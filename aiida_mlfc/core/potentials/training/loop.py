@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.training.batches import Batch, Material, draw_batch, prepare
 from aiida_mlfc.core.potentials.training.identity import model_identity
 from aiida_mlfc.core.potentials.training.losses import learned_weighting
+from aiida_mlfc.core.potentials.training.ranks import Ranks
 from aiida_mlfc.core.potentials.training.recipe import Recipe, completed
 from aiida_mlfc.core.potentials.training.stages import Progress, Stages
 from aiida_mlfc.core.potentials.training.terms import TERMS, loss_terms
@@ -35,6 +37,7 @@ class Trainer:
 
     :param validation: what early stopping watches; with one, training ends with the best of the validated weights.
     :param note: whatever else a state must share with this run to be continued by it.
+    :param ranks: this process among several that train together; all of them make a trainer of the same things.
     """
 
     def __init__(
@@ -45,11 +48,13 @@ class Trainer:
         folder: Path,
         validation: Validation | None = None,
         note: str = '',
+        ranks: Ranks | None = None,
     ) -> None:
         if recipe.patience and validation is None:
             raise ValueError('patience: there is nothing to validate on; set configurations aside by valid_fraction')
         self.model, self.materials, self.recipe, self.folder = model, materials, recipe, Path(folder)
         self.validation = validation
+        self.ranks = ranks or Ranks()
         self.folder.mkdir(parents=True, exist_ok=True)
         #: see :func:`~aiida_mlfc.core.potentials.training.losses.learned_weighting`
         self.log_variances = nn.Parameter(torch.zeros(len(TERMS), dtype=model.dtype, device=model.device))
@@ -59,8 +64,9 @@ class Trainer:
         if recipe.learned_weights:
             groups.append({'params': [self.log_variances], 'weight_decay': 0.0})
         self.optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, amsgrad=recipe.amsgrad)
+        self.ranks.start_together(model.state_dict().values())
         self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        self.rng = np.random.default_rng(recipe.seed)
+        self.rng = self.ranks.generator(recipe.seed)
         self.stages = Stages(recipe)
         #: a state is continued only if all of this is the same
         self.identity: dict[str, Any] = {
@@ -72,6 +78,8 @@ class Trainer:
             self.identity['data'].append(f'validation {validation.names} {validation.digest}')
         if note:
             self.identity['start'] = note
+        if self.ranks.world_size > 1:
+            self.identity['processes'] = self.ranks.world_size
         if self.checkpoint.exists():
             self._restore()
 
@@ -107,10 +115,12 @@ class Trainer:
 
         :param report: gets the means of the loss every :data:`REPORT_INTERVAL` steps, and the errors of validations
             (``valid_`` and their names) as rows of their own.
-        :param should_stop: asked after every step; then the state is saved, and another run continues.
+            Of several processes the first one tells, of its own batches.
+        :param should_stop: asked after every step, of several processes in the first one; then the state is saved, and
+            another run continues.
         :return: whether the end was reached.
         """
-        tell = report or (lambda row: None)
+        tell = report if report is not None and self.ranks.is_first else lambda row: None
         at = self.stages.at
         started = saved = time.monotonic()
         before = at.seconds
@@ -129,14 +139,16 @@ class Trainer:
                 tell({**common, **means, 'learning_rate': self.learning_rate()})
                 sums = {name: [] for name in TERMS}
             if self.validation is not None and self.stages.is_time_to_validate():
-                found = self.validation(self.model, self.average)
-                self.stages.note(found['frequency_mae'], self.average)
+                found = self.validation(self.model, self.average) if self.ranks.is_first else {}
+                (error,) = self.ranks.of_the_first(found.get('frequency_mae', math.nan))
+                self.stages.note(error, self.average)
                 tell({**common, **{f'valid_{name}': value for name, value in found.items()}})
-            if time.monotonic() - saved > self.recipe.checkpoint_interval:
+            is_due = time.monotonic() - saved > self.recipe.checkpoint_interval
+            is_due, is_stopped = map(bool, self.ranks.of_the_first(is_due, should_stop() and not at.is_over))
+            if is_due or is_stopped:
                 self._save()
                 saved = time.monotonic()
-            if should_stop() and not at.is_over:
-                self._save()
+            if is_stopped:
                 return False
         self._save()
         self.model.load_state_dict(self.average if self.stages.best_weights is None else self.stages.best_weights)
@@ -155,6 +167,7 @@ class Trainer:
         assert isinstance(loss, Tensor)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.ranks.average_gradients([*self.model.parameters(), self.log_variances])
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         if not torch.isfinite(loss):
             raise FloatingPointError(f'the loss is {loss.item()} at step {self.step}: lower the learning rate')
@@ -171,12 +184,15 @@ class Trainer:
                 self.average[name].copy_(value)
 
     def _save(self) -> None:
+        streams = self.ranks.all_of(json.dumps(self.rng.bit_generator.state))
+        if not self.ranks.is_first:
+            return
         state = {
             **self.stages.at.to_dict(),
             'model': self.model.state_dict(),
             'average': self.average,
             'optimiser': self.optimiser.state_dict(),
-            'rng': json.dumps(self.rng.bit_generator.state),
+            'rng': streams[0] if len(streams) == 1 else json.dumps([json.loads(stream) for stream in streams]),
             'identity': json.dumps(self.identity),
         }
         if self.recipe.learned_weights:
@@ -199,6 +215,7 @@ class Trainer:
                 'model': 'other model settings',
                 'data': 'other data',
                 'start': 'other weights to start from',
+                'processes': 'another number of processes',
             }
             raise ValueError(
                 f'{self.checkpoint} was written with {" and ".join(said[name] for name in different)}: '
@@ -207,7 +224,8 @@ class Trainer:
         self.model.load_state_dict(state['model'])
         self.average = state['average']
         self.optimiser.load_state_dict(state['optimiser'])
-        self.rng.bit_generator.state = json.loads(state['rng'])
+        streams = json.loads(state['rng'])
+        self.rng.bit_generator.state = streams[self.ranks.rank] if isinstance(streams, list) else streams
         plain = Progress().to_dict()
         self.stages = Stages(
             self.recipe, Progress(**{name: state.get(name, plain[name]) for name in plain}), state.get('best_weights')
