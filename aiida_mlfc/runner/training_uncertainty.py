@@ -32,7 +32,8 @@ def calibrated_ensemble(
 
     Validated configurations are taken where there are any; else those held back, whose errors stand on the card. Where
     no set has either, as force sets of one displacement each, what was learned is all there is: errors elsewhere are
-    larger, and the card says so.
+    larger, and the card says so. Beside them stand force constants alone, of chemical systems that the others do not
+    have: an expansion has a scale for each system, and that of another one says nothing of this.
 
     :param model: trained, in float64.
     :param draws: of its expansion; they become its members. Without them those of the last layer stand on the card.
@@ -51,7 +52,11 @@ def calibrated_ensemble(
         said = f'{name}: ' + ', '.join(r.name for r in references)
         if draws is not None:
             assert isinstance(model, DXModel)
-            return {UNCERTAINTY: _of_expansion(model, references, draws, said)}
+            known = {_elements(r) for r in references}
+            alone = [s.learned for s in splits if s.learned.constants is not None and _elements(s.learned) not in known]
+            if alone:
+                said += '; force constants that were learned, a lower bound: ' + ', '.join(r.name for r in alone)
+            return {UNCERTAINTY: _of_expansion(model, [*references, *alone], draws, said)}
         cells = [cell for r in references for cell in smallest(harmonic_cells(r, model.cutoff, model.species))]
         learned = [prepare(s.learned, model) for s in splits]
         found = uncertainty_entry(model, learned, cells, options.uncertainty_members, options.seed, said)
@@ -80,6 +85,11 @@ def _of_expansion(model: DXModel, references: Sequence[Reference], draws: Draws,
         'rms spread there in THz': float(spread),
         'rms spread and error in THz': {', '.join(names[system]): list(both) for system, both in found.items()},
     }
+
+
+def _elements(reference: Reference) -> frozenset[int]:
+    """Atomic numbers of a reference: its chemical system."""
+    return frozenset(int(z) for z in reference.supercell.numbers)
 
 
 def smallest(cells: list[HarmonicCell]) -> list[HarmonicCell]:

@@ -122,7 +122,11 @@ def test_steps_of_a_network_and_uncertainty_beside_force_sets(sets, tmp_path):
     card = read_header(tmp_path / TRAINED_FILE).card
     assert [row['material'] for row in card['errors on configurations never seen']] == ['magnesia']
     assert [row['material'] for row in card['errors on the force constants learned']] == ['constants']
-    assert card['uncertainty']['calibrated on'] == 'held back: magnesia'
+    entry = card['uncertainty']
+    learned = 'force constants that were learned, a lower bound: constants'
+    assert entry['calibrated on'] == f'held back: magnesia; {learned}'
+    # each chemical system has the scale of its own errors
+    assert set(entry['rms spread and error in THz']) == {'magnesia', 'constants'}
     assert card['validity']['max_displacement'] > STEP_OF_CONSTANTS
 
 
