@@ -179,18 +179,20 @@ def _train(
     materials = repeated(prepared, options.edges_per_step)
     recipe = default_recipe(options.seed, options.steps, **options.recipe_changes())
     check_learnable(references, recipe, options.valid_fraction)
-    if options.minutes:
-        recipe = replace(recipe, n_steps=_steps(folder, model, materials, recipe, options.minutes))
-    elif not options.steps and not _is_enough(model, options):
-        recipe = replace(recipe, n_steps=default_steps(materials, recipe))
-    set_aside = [s.valid for s in splits.values() if s.valid is not None]
-    validation = Validation(set_aside, model) if set_aside else None
     is_fitted = _has_expansion(model) and options.foundation_model is None
     fits: list[dict[str, Any]] = []
     draws: Draws | None = None
     if is_fitted and not (folder / STATE_FILE).exists():
         said, draws = _fit(model, prepared, recipe, options.uncertainty_members)
         fits.append(said)
+    if options.minutes:
+        # fitted once more at the end
+        spent = 2 * sum(fit['seconds'] for fit in fits)
+        recipe = replace(recipe, n_steps=_steps(folder, model, materials, recipe, options.minutes, spent))
+    elif not options.steps and not _is_enough(model, options):
+        recipe = replace(recipe, n_steps=default_steps(materials, recipe))
+    set_aside = [s.valid for s in splits.values() if s.valid is not None]
+    validation = Validation(set_aside, model) if set_aside else None
     note, n_processes = json.dumps(start) if start else '', options.nproc_per_node
 
     def trainer_here() -> Trainer:
@@ -263,8 +265,13 @@ def _fit(
     return {'coefficients': n, 'relative error of forces learned': left, 'seconds': seconds}, draws
 
 
-def _steps(folder: Path, model: EnergyModel, materials: list[Material], recipe: Recipe, minutes: float) -> int:
-    """How many steps fit into a budget on this machine, timed on a copy of the model."""
+def _steps(
+    folder: Path, model: EnergyModel, materials: list[Material], recipe: Recipe, minutes: float, spent: float
+) -> int:
+    """How many steps fit into a budget on this machine, timed on a copy of the model.
+
+    :param spent: s, of the budget, on other things.
+    """
     plan = folder / PLAN_FILE
     if plan.exists():
         found = json.loads(plan.read_text())
@@ -281,7 +288,7 @@ def _steps(folder: Path, model: EnergyModel, materials: list[Material], recipe: 
             times.append(time.perf_counter() - started)
         # the first steps pay for memory; the mean keeps the rare large supercells in
         seconds += share * float(np.mean(times[2:])) if times else 0.0
-    n_steps = max(FEWEST_STEPS, int(60 * minutes * SHARE_OF_BUDGET / seconds))
+    n_steps = max(FEWEST_STEPS, int((60 * minutes - spent) * SHARE_OF_BUDGET / seconds))
     partial = plan.with_suffix('.partial')
     partial.write_text(json.dumps({'minutes': minutes, 'n_steps': n_steps}))
     partial.replace(plan)

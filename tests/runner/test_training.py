@@ -15,6 +15,8 @@ from aiida_mlfc.cli.training import force_set_arrays, prepare_job
 from aiida_mlfc.core.checkpoint_files import read_header
 from aiida_mlfc.core.checkpoint_header import sha256_of
 from aiida_mlfc.core.potentials.training import uncertainty
+from aiida_mlfc.core.potentials.training.batches import prepare
+from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.references.configurations import read_configurations
 from aiida_mlfc.exchange.arrays import read_arrays
 from aiida_mlfc.exchange.names import TRAINED_FILE
@@ -171,6 +173,19 @@ def test_minutes_become_steps_once(springs, tmp_path):
     plan = json.loads((tmp_path / 'training' / 'plan.json').read_text())
     assert plan == {'minutes': 0.001, 'n_steps': 100}
     assert read_header(tmp_path / TRAINED_FILE).card['steps of each stage'] == [100]
+
+
+def test_what_the_expansion_takes_is_part_of_the_budget(springs, tmp_path):
+    prepare_job([springs], tmp_path, OPTIONS)
+    reference = read_force_set(read_arrays(next((tmp_path / 'inputs').glob('*.hdf5'))))
+    model, _ = starting_model([reference], TrainOptions(model=MODEL), tmp_path)
+    materials = [prepare(reference, model)]
+    found = []
+    for spent in (0.0, 60.0):
+        folder = tmp_path / f'{spent:.0f}'
+        folder.mkdir()
+        found.append(training._steps(folder, model, materials, Recipe(n_steps=1), 1.0, spent))
+    assert found[0] > found[1] == training.FEWEST_STEPS
 
 
 def test_mixtures_are_refused(springs, tmp_path):
