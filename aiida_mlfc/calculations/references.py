@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from aiida.engine import calcfunction
 from aiida.orm import ArrayData, Dict, Float, KpointsData, List, StructureData, TrajectoryData
+from aiida_phonopy.calculations.functions.data_utils import generate_phonopy_data
 from aiida_phonopy.data import ForceConstantsData, PhonopyData, PreProcessData
 from ase import Atoms
 
@@ -65,6 +66,35 @@ def kpoints_for_distance(structure: StructureData, distance: Float, offset: List
 
 
 @calcfunction
+def relaxation_kpoints(
+    structure: StructureData, supercell_matrix: List, distance: Float, offset: List, kpoints: KpointsData | None = None
+) -> KpointsData:
+    """A mesh for the cell that holds the same k-points as that of its supercell.
+
+    On others it would come to rest elsewhere: hexagonal silicon relaxed on 4x4x2 points about Γ has forces of 0.1 eV/Å
+    on the shifted 4x4x2.
+
+    :param supercell_matrix: only a diagonal one unfolds into a mesh; for others the cell has its own by ``distance``.
+    :param distance: largest distance between k-points of the supercell, 1/Å.
+    :param offset: 0 or 0.5 along each reciprocal vector.
+    :param kpoints: mesh of the supercell, in place of ``distance`` and ``offset``.
+    """
+    matrix, cell, shift = np.array(supercell_matrix.get_list()), np.array(structure.cell), offset.get_list()
+    matrix = np.diag(matrix) if matrix.shape == (3,) else matrix
+    if (matrix != np.diag(np.diag(matrix))).any():
+        mesh = np.array(mesh_for_distance(cell, distance.value))
+    elif kpoints is None:
+        mesh = np.diag(matrix) * mesh_for_distance(matrix @ cell, distance.value)
+    else:
+        mesh, shift = kpoints.get_kpoints_mesh()
+        mesh = np.diag(matrix) * mesh
+    result = KpointsData()
+    result.set_cell_from_structure(structure)
+    result.set_kpoints_mesh(mesh.tolist(), offset=shift)
+    return result
+
+
+@calcfunction
 def forces_of_trajectory(trajectory: TrajectoryData) -> ArrayData:
     """Forces of the last step, array ``forces``, shape ``(n_atoms, 3)``, eV/Å."""
     result = ArrayData()
@@ -113,6 +143,23 @@ def displaced_cells(
     )
     data.set_displacements(**displacement_generator.get_dict())
     return data
+
+
+@calcfunction
+def reference_force_set(
+    preprocess_data: PreProcessData, information: Dict, nac_parameters: ArrayData | None = None, **forces: ArrayData
+) -> PhonopyData:
+    """Displacements with their forces, and where these come from: what is trained on them asks for the functional.
+
+    :param information: as for :func:`reference_force_constants`.
+    :param nac_parameters: ``dielectric`` and ``born_charges`` of the primitive cell.
+    :param forces: by ``forces_N``; those of the undisplaced cell are ``forces_0``.
+    """
+    # aiida-phonopy's function without its own process: one step of provenance, not two
+    node = generate_phonopy_data.__wrapped__(preprocess_data=preprocess_data, nac_parameters=nac_parameters, **forces)
+    node.base.attributes.set(KEY_REFERENCE, information.get_dict())
+    node.label = information.get('name', '')
+    return node
 
 
 @calcfunction

@@ -128,13 +128,21 @@ def add_to_group(nodes: list[Node]) -> None:
 
 
 def all_references() -> list[ForceConstantsData | PhonopyData]:
-    """Every reference of the profile, imported or computed, oldest first."""
+    """Every reference of the profile, imported or computed, oldest first.
+
+    Of a computed one that is the force constants; the forces that these came from are no second reference, and unlike
+    imported ones they hold no ``checks``.
+    """
     query = QueryBuilder()
     query.append(
         (ForceConstantsData, PhonopyData), filters={'attributes': {'has_key': KEY_REFERENCE}}, tag='here', project='*'
     )
     query.order_by({'here': {'ctime': 'asc'}})
-    return query.all(flat=True)
+    return [
+        node
+        for node in query.all(flat=True)
+        if isinstance(node, ForceConstantsData) or 'checks' in node.base.attributes.get(KEY_REFERENCE)
+    ]
 
 
 def imported_sha256s(extra: str) -> set[str]:

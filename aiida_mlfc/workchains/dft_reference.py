@@ -8,7 +8,7 @@ from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ProcessBuilder, ToContext, if_, while_
 from aiida.orm import ArrayData, CalcJobNode, Float, KpointsData, List, StructureData
 
-from aiida_mlfc.calculations.references import forces_of_trajectory, kpoints_for_distance, nac_of_ph
+from aiida_mlfc.calculations.references import forces_of_trajectory, kpoints_for_distance, nac_of_ph, relaxation_kpoints
 from aiida_mlfc.data.references import NOT_STATED, common_functional
 from aiida_mlfc.workchains.dft_reference_base import ReferenceWorkChain
 from aiida_mlfc.workchains.dft_reference_builder import fill_reference_builder
@@ -115,9 +115,19 @@ class DftReferenceWorkChain(ReferenceWorkChain):
         return 'relax' in self.inputs
 
     def run_relax(self) -> ToContext:
-        """Positions, and the cell if the inputs say so."""
+        """Positions, and the cell if the inputs say so; on the k-points of the supercell unless they name others."""
         inputs = AttributeDict(self.exposed_inputs(PwRelaxWorkChain, 'relax'))
         inputs.structure = self.ctx.structure
+        if inputs.base_relax.get('kpoints_distance', None) == self.inputs.kpoints_distance:
+            inputs.base_relax.pop('kpoints_distance')
+            given = {'kpoints': self.inputs.kpoints} if 'kpoints' in self.inputs else {}
+            inputs.base_relax.kpoints = relaxation_kpoints(
+                structure=self.ctx.structure,
+                supercell_matrix=self.inputs.supercell_matrix,
+                distance=self.inputs.kpoints_distance,
+                offset=self.inputs.kpoints_offset,
+                **given,
+            )
         return self._submit(PwRelaxWorkChain, inputs, 'relax')
 
     def inspect_relax(self) -> ExitCode | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from aiida.engine import ExitCode
@@ -11,7 +11,12 @@ from aiida.orm import ArrayData, Dict, Float, StructureData
 from aiida_phonopy.data import PreProcessData
 from aiida_phonopy.workflows.phonopy import PhonopyWorkChain
 
-from aiida_mlfc.calculations.references import displaced_cells, reference_force_constants, symmetrized_structure
+from aiida_mlfc.calculations.references import (
+    displaced_cells,
+    reference_force_constants,
+    reference_force_set,
+    symmetrized_structure,
+)
 from aiida_mlfc.core.structures.cells import to_phonopy
 from aiida_mlfc.workchains.adopting import AdoptsChildren
 
@@ -31,6 +36,14 @@ def primitive_matrix_of(structure: StructureData, symprec: float) -> list[list[f
 
 class ReferenceWorkChain(AdoptsChildren, PhonopyWorkChain, metaclass=ABCMeta):
     """Base of the engines; a subclass says how forces are computed, and calls :meth:`refuse_residual_forces`."""
+
+    #: aiida-phonopy's validator takes a float for ``is_plusminus`` and refuses the bool that phonopy means
+    _ENABLED_DISPLACEMENT_GENERATOR_FLAGS: ClassVar[dict[str, list[Any]]] = {
+        'distance': [float],
+        'is_plusminus': ['auto', bool],
+        'is_diagonal': [bool],
+        'is_trigonal': [bool],
+    }
 
     @classmethod
     def define(cls, spec: Any) -> None:
@@ -68,7 +81,7 @@ class ReferenceWorkChain(AdoptsChildren, PhonopyWorkChain, metaclass=ABCMeta):
         """Displacements of single atoms only: random ones of all atoms need another fit than phonopy's own."""
         if node is None:
             return None
-        allowed = ('distance', 'is_plusminus', 'is_diagonal', 'is_trigonal')
+        allowed = cls._ENABLED_DISPLACEMENT_GENERATOR_FLAGS
         if unknown := set(node.get_dict()) - set(allowed):
             return f'displacement_generator: got {", ".join(sorted(unknown))}, wanted only {", ".join(allowed)}'
         return cls._validate_displacements(node, port)
@@ -112,13 +125,18 @@ class ReferenceWorkChain(AdoptsChildren, PhonopyWorkChain, metaclass=ABCMeta):
     def run_results(self) -> None:
         """Forces to force constants."""
         extra = {'nac_parameters': nac} if (nac := self.nac_parameters()) is not None else {}
-        self.ctx.phonopy_data = self.ctx.preprocess_data.calcfunctions.generate_phonopy_data(
-            **self.outputs['supercells_forces'], **extra
-        )
-        self.out('phonopy_data', self.ctx.phonopy_data)
-        information = {
+        said = {
+            'name': self.inputs.structure.label,
             'source': f'{self.node.process_label} {self.node.uuid}',
             **self.engine_information(),
             **self.inputs.information.get_dict(),
         }
-        self.out('force_constants', reference_force_constants(self.ctx.phonopy_data, Dict(information)))
+        information = Dict({key: value for key, value in said.items() if value != ''}).store()
+        self.ctx.phonopy_data = reference_force_set(
+            preprocess_data=self.ctx.preprocess_data,
+            information=information,
+            **self.outputs['supercells_forces'],
+            **extra,
+        )
+        self.out('phonopy_data', self.ctx.phonopy_data)
+        self.out('force_constants', reference_force_constants(self.ctx.phonopy_data, information))
