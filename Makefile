@@ -36,4 +36,4 @@ bench: install
 	$(BIN)/python examples/benchmarks/run.py $(if $(CASE),--case $(CASE))
 
 clean:
-	rm -rf $(VENV) .demo .dft-silicon .bench build dist *.egg-info
+	rm -rf $(VENV) .demo .dft-silicon .active-learning .bench build dist *.egg-info

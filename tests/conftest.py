@@ -20,6 +20,7 @@ POLL = 0.1
 #: Files of a minute and more, the longest first: with several workers none is left alone with one of them at the end.
 LONG = (
     'services/test_slurm.py',
+    'workchains/test_active_learning_dft.py',
     'cli/test_screen.py',
     'workchains/test_train.py',
     'workchains/test_runs.py',

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 from aiida.engine import calcfunction
 from aiida.orm import Dict, StructureData
+from aiida_phonopy.data import ForceConstantsData
+from phonopy.harmonic.dynmat_to_fc import get_commensurate_points
 
 from aiida_mlfc.core.structures.candidates import THRESHOLD, distinct, substituted
 
@@ -29,6 +32,29 @@ def substitution_candidates(settings: Dict, **seeds: StructureData) -> dict[str,
         nodes[key] = StructureData(ase=atoms)
         nodes[key].label = f'{atoms.get_chemical_formula(empirical=True)} from {key.rpartition("_")[0]}'
     return nodes
+
+
+@calcfunction
+def error_where_asked(predicted: ForceConstantsData, computed: ForceConstantsData) -> Dict:
+    """How wrong a potential was about a crystal that it had asked about: THz, beside the uncertainty it had stated.
+
+    Frequencies are compared in ascending order at the wave vectors that the supercell of the reference holds, each
+    crystal at its own rest.
+
+    :param predicted: of the screen that asked.
+    :param computed: by the force engine.
+    :return: ``frequency_rms`` and ``frequency_max``.
+    """
+    theirs, ours = computed.get_phonopy_instance(), predicted.get_phonopy_instance()
+    # Born charges shift modes at Γ by direction; the screen and the engine need not have the same ones
+    theirs.nac_params = ours.nac_params = None
+    matrix = np.rint(np.linalg.inv(theirs.primitive_matrix) @ theirs.supercell_matrix).astype(int)
+    qpoints = get_commensurate_points(matrix)
+    pair = [np.array(phonon.run_qpoints(qpoints).frequencies) for phonon in (ours, theirs)]
+    if pair[0].shape != pair[1].shape:
+        return Dict({})
+    off = pair[0] - pair[1]
+    return Dict({'frequency_rms': float(np.sqrt(np.mean(off**2))), 'frequency_max': float(np.abs(off).max())})
 
 
 @calcfunction

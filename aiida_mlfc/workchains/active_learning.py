@@ -5,33 +5,26 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, append_, if_, while_
-from aiida.orm import Dict, Float, List, StructureData
+from aiida.orm import Dict, Float, StructureData, load_node
 from aiida.plugins import WorkflowFactory
-from aiida_phonopy.data import PhonopyData
+from aiida_phonopy.data import ForceConstantsData, PhonopyData
 
-from aiida_mlfc.calculations.active_learning import active_learning_summary, substitution_candidates
+from aiida_mlfc.calculations.active_learning import active_learning_summary, error_where_asked, substitution_candidates
 from aiida_mlfc.calculations.base import validate_keys
 from aiida_mlfc.core.structures.candidates import distinct
-from aiida_mlfc.core.structures.choosing import ActiveLearning, choose
-from aiida_mlfc.core.structures.supercells import supercell_for_length
+from aiida_mlfc.core.structures.choosing import ActiveLearning, choose, overconfidence, scaled
 from aiida_mlfc.data.outcomes import ScreenOutcome
 from aiida_mlfc.data.potential import PotentialData
+from aiida_mlfc.workchains.active_learning_engines import ENGINES, expose_engines, inputs_of_crystal
 from aiida_mlfc.workchains.adopting import AdoptsChildren
-from aiida_mlfc.workchains.ase_reference import AseReferenceWorkChain
-from aiida_mlfc.workchains.dft_reference_base import primitive_matrix_of
 from aiida_mlfc.workchains.job_options import set_job_options
 from aiida_mlfc.workchains.phonon import fill_builder
 from aiida_mlfc.workchains.restart import NAMESPACE
 from aiida_mlfc.workchains.screen import ScreenWorkChain
 from aiida_mlfc.workchains.train import TrainWorkChain
 
-#: namespaces of force engines, by entry point; the one that is filled in is used
-ENGINES = {'ase_reference': 'mlfc.ase_reference', 'dft_reference': 'mlfc.dft_reference'}
-#: set for each crystal
-OF_CRYSTAL = ('structure', 'supercell_matrix', 'primitive_matrix')
 #: key of a new force set, before that of its crystal
 NEW = 'asked_'
 
@@ -62,19 +55,17 @@ class ActiveLearningWorkChain(AdoptsChildren, WorkChain):
         spec.input('candidates', valid_type=Dict, required=False, help='Substitutions: elements, threshold, per_seed.')
         spec.input('potential', valid_type=PotentialData, required=False, help='Without it, training comes first.')
         spec.input_namespace(
-            'force_sets', valid_type=PhonopyData, dynamic=True, required=False, help='Learned from in every training.'
+            'force_sets',
+            valid_type=(PhonopyData, ForceConstantsData),
+            dynamic=True,
+            required=False,
+            help='Learned from in every training.',
         )
         spec.input('settings', valid_type=Dict, default=lambda: Dict({}), validator=validate_settings)
         spec.input('supercell_length', valid_type=Float, default=lambda: Float(9.5), help='Of references, Å.')
         spec.expose_inputs(ScreenWorkChain, namespace='screen', exclude=('structures', 'potential', 'nac_params'))
         spec.expose_inputs(TrainWorkChain, namespace='train', exclude=(f'{NAMESPACE}.force_sets',))
-        spec.expose_inputs(
-            AseReferenceWorkChain,
-            namespace='ase_reference',
-            exclude=OF_CRYSTAL,
-            namespace_options={'required': False, 'populate_defaults': False, 'help': 'Any ASE calculator.'},
-        )
-        cls._expose_dft(spec)
+        expose_engines(spec)
         spec.inputs.validator = cls._validate
         spec.outline(
             cls.setup,
@@ -97,19 +88,6 @@ class ActiveLearningWorkChain(AdoptsChildren, WorkChain):
         spec.exit_code(412, 'ERROR_NO_REFERENCE', message='None of the references of round {number} was computed.')
         spec.exit_code(
             413, 'ERROR_BUDGET_SPENT', message='{n_left} crystals are still uncertain or unstable; {reason}.'
-        )
-
-    @staticmethod
-    def _expose_dft(spec: Any) -> None:
-        try:
-            engine = WorkflowFactory(ENGINES['dft_reference'])
-        except Exception:  # noqa: BLE001 (aiida-quantumespresso is an extra)
-            return
-        spec.expose_inputs(
-            engine,
-            namespace='dft_reference',
-            exclude=OF_CRYSTAL,
-            namespace_options={'required': False, 'populate_defaults': False, 'help': 'Quantum ESPRESSO.'},
         )
 
     @classmethod
@@ -135,7 +113,8 @@ class ActiveLearningWorkChain(AdoptsChildren, WorkChain):
         relax: bool = True,
         training: dict[str, Any] | None = None,
     ) -> ProcessBuilder:
-        """A builder without its force engine: fill ``ase_reference`` or ``dft_reference`` in.
+        """A builder without its force engine: fill ``ase_reference`` in, or ``dft_reference`` by
+        :func:`~.active_learning_engines.fill_dft_reference`.
 
         :param code: the ``mlfc-run`` code, a node or its label.
         :param protocol: of the screen; ``overrides`` are laid over it.
@@ -212,12 +191,17 @@ class ActiveLearningWorkChain(AdoptsChildren, WorkChain):
         """Whom to ask about."""
         outcome, rule = ScreenOutcome(self.ctx.screen), self.rule
         rows = {key: outcome.row(key) for key in self.ctx.structures}
+        factor = overconfidence(self._stated_and_found())
+        counted = scaled(rows, factor)
         unlimited = ActiveLearning(**{**self.ctx.rule, 'per_round': len(rows), 'max_references': 10**9})
-        open_ones, chosen = choose(rows, self.ctx.asked, unlimited), choose(rows, self.ctx.asked, rule)
+        open_ones, chosen = choose(counted, self.ctx.asked, unlimited), choose(counted, self.ctx.asked, rule)
         said = ('min_frequency', 'uncertainty', 'status')
         self.ctx.rounds.append({
             'screen': self.ctx.screen.uuid,
             'potential_sha256': self.ctx.potential.sha256,
+            # how far the uncertainties below may be trusted, and what they were multiplied by
+            'calibrated on': (self.ctx.potential.card.get('uncertainty') or {}).get('calibrated on'),
+            'factor': factor,
             'crystals': {key: {name: row.get(name) for name in said} for key, row in rows.items()},
             'asked': dict(chosen),
             'open': dict(open_ones),
@@ -230,6 +214,10 @@ class ActiveLearningWorkChain(AdoptsChildren, WorkChain):
         elif len(self.ctx.rounds) > rule.max_rounds:
             self.ctx.stopped = 'budget: max_rounds'
 
+    def _stated_and_found(self) -> list[tuple[float, float]]:
+        found = [error for done in self.ctx.rounds for error in done.get('errors', {}).values()]
+        return [(error['uncertainty'], error['frequency_rms']) for error in found if len(error) > 1]
+
     def should_ask(self) -> bool:
         """Whether anything is open that may still be asked."""
         return self.ctx.stopped is None
@@ -240,30 +228,42 @@ class ActiveLearningWorkChain(AdoptsChildren, WorkChain):
         engine = WorkflowFactory(ENGINES[name])
         self.ctx.references = []
         for key, reason in self.ctx.rounds[-1]['asked'].items():
-            structure = self.ctx.structures[key]
-            inputs = AttributeDict(self.exposed_inputs(engine, name))
-            symprec = inputs.symmetry_tolerance.value
-            matrix = supercell_for_length(structure.get_ase(), self.inputs.supercell_length.value)
-            inputs.structure = structure
-            inputs.supercell_matrix = List(np.asarray(matrix).tolist())
-            inputs.primitive_matrix = List(primitive_matrix_of(structure, symprec))
+            common = AttributeDict(self.exposed_inputs(engine, name))
+            inputs = inputs_of_crystal(common, self.ctx.structures[key], key, self.inputs.supercell_length.value)
             inputs.metadata = {**inputs.get('metadata', {}), 'call_link_label': f'reference_{key}'}
             running = self.submit(engine, **inputs)
             self.report(f'{key}, {reason}: {engine.__name__}<{running.pk}>')
             self.to_context(references=append_(running))
 
     def inspect_references(self) -> ExitCode | None:
-        """Keep what was computed; what failed is not asked again."""
+        """Keep what was computed; what failed is not asked again.
+
+        What the engine relaxed is from now on looked at where it is at rest: there the potential has learned it.
+        """
         self.ctx.asked = [*self.ctx.asked, *self.ctx.chosen]
-        failed = {}
+        failed, relaxed, errors, outcome = {}, {}, {}, ScreenOutcome(self.ctx.screen)
         for key, child in zip(self.ctx.chosen, self.ctx.references, strict=True):
             if child.is_finished_ok:
                 self.ctx.force_sets[f'{NEW}{key}'] = child.outputs.phonopy_data
+                errors[key] = self._error(outcome.row(key), child)
+                if 'output_structure' in child.outputs:
+                    node = child.outputs.output_structure
+                    node.label = node.label or self.ctx.structures[key].label
+                    self.ctx.structures[key], relaxed[key] = node, node.uuid
             else:
                 failed[key] = f'{child.process_label}<{child.pk}>: {child.exit_message or child.process_state.value}'
-        self.ctx.rounds[-1]['failed'] = failed
+        self.ctx.rounds[-1] |= {'failed': failed, 'relaxed': relaxed, 'errors': errors}
         self.ctx.n_new = len(self.ctx.chosen) - len(failed)
         return None
+
+    @staticmethod
+    def _error(row: Any, reference: Any) -> dict[str, float]:
+        """How wrong the potential was that asked, and how uncertain it was; nothing where it knew nothing."""
+        if row.get('uncertainty') is None or row.get('force_constants_uuid') is None:
+            return {}
+        predicted = load_node(row['force_constants_uuid'])
+        found = error_where_asked(predicted=predicted, computed=reference.outputs.force_constants).get_dict()
+        return {'uncertainty': row['uncertainty'], **found}
 
     def has_learned_nothing(self) -> bool:
         """Whether no reference of the round came out."""

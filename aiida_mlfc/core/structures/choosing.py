@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,27 @@ def why(row: Mapping[str, Any], rule: ActiveLearning) -> str | None:
     if row['min_frequency'] < rule.unstable_below:
         return f'lowest mode at {row["min_frequency"]:.2f} THz'
     return None
+
+
+def overconfidence(found: Iterable[tuple[float, float]]) -> float:
+    """By how much uncertainties are to be multiplied, judged by crystals that were asked about; 1 if by nothing.
+
+    Each is one sample of an error whose scale was stated; a potential that learns from all that there is states a
+    lower bound. Errors below the stated scale make it no smaller: those crystals were not chosen at random.
+
+    :param found: stated uncertainty and root mean square error, THz, of potentials about crystals new to them.
+    """
+    ratios = [(error / stated) ** 2 for stated, error in found if stated > 0 and math.isfinite(error)]
+    return max(1.0, math.sqrt(sum(ratios) / len(ratios))) if ratios else 1.0
+
+
+def scaled(rows: Mapping[str, Mapping[str, Any]], factor: float) -> dict[str, dict[str, Any]]:
+    """Rows of the screen's table with their uncertainties, where they have any, multiplied."""
+    found = {key: dict(row) for key, row in rows.items()}
+    for row in found.values():
+        if row.get('uncertainty') is not None:
+            row['uncertainty'] *= factor
+    return found
 
 
 def choose(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aiida_mlfc.core.structures.choosing import ActiveLearning, choose, why
+from aiida_mlfc.core.structures.choosing import ActiveLearning, choose, overconfidence, scaled, why
 
 ROWS = {
     'sure': {'status': 'ok', 'uncertainty': 0.05, 'min_frequency': 0.0},
@@ -43,3 +43,16 @@ def test_budget():
 def test_senseless_rules(wrong):
     with pytest.raises(ValueError, match=f'{next(iter(wrong))}: got'):
         ActiveLearning(**wrong)
+
+
+def test_uncertainties_that_were_too_small_count_more():
+    assert overconfidence([]) == 1.0
+    assert overconfidence([(0.4, 0.6)]) == pytest.approx(1.5)
+    assert overconfidence([(0.1, 0.3), (0.1, 0.1)]) == pytest.approx(5**0.5)
+    # those asked about were not chosen at random: good luck with them makes the others no surer
+    assert overconfidence([(0.4, 0.1)]) == 1.0
+    assert overconfidence([(0.0, 0.1), (0.4, float('nan'))]) == 1.0
+    rows = scaled(ROWS, 5.0)
+    assert why(rows['sure'], ActiveLearning()) == 'uncertain by 0.25 THz'
+    assert rows['softer'] == ROWS['softer']
+    assert ROWS['sure']['uncertainty'] == 0.05
