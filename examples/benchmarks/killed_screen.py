@@ -38,7 +38,8 @@ SUPERCELL = 1
 #: eV/Å²; job and direct computation do the same arithmetic in another order
 FORCE_CONSTANTS_AGREE = 1e-9
 
-#: how often each crystal was returned by a screen, and computed by a job; what never ended
+#: how often each crystal was returned by a screen, and read from the results of a job; what never ended. A job that
+#: goes on for another one reads what that one had finished again: it is copied, not computed
 CENSUS = """
 returned, computed = {}, {}
 query = QueryBuilder().append(WorkChainNode, filters={'process_type': 'aiida.workflows:mlfc.screen'}, tag='screen')
@@ -207,7 +208,7 @@ def examine(folder: Path, chosen: argparse.Namespace) -> int:
     print(json.dumps({
         'crystals': chosen.crystals, 'kills': {kind: killer.done.count(kind) for kind in KINDS}, 'launches': launches,
         'seconds': round(seconds), 'failed': len(failed), 'errors': sorted({row['error'] for row in failed})[:5],
-        'computed more than once': sum(n > 1 for n in computed.values()), **census,
+        'results read by more than one job': sum(n > 1 for n in computed.values()), **census,
         'largest difference of force constants, eV/Å²': apart, 'holds': holds,
     }, indent=1, ensure_ascii=False))  # fmt: skip
     return 0 if all(holds.values()) else 1
