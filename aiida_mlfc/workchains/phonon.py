@@ -55,11 +55,19 @@ def fill_steps(
 
     :param calculation: inputs of ``mlfc.phonon_steps`` in a builder.
     :param inputs: ``parameters`` of each step, as :func:`protocol_inputs` gives them.
+    :raises ValueError: if the steps ask for different devices or precisions.
     """
     from aiida.orm import load_code
 
     calculation.code = load_code(code) if isinstance(code, str) else code
     steps = [name for name in ('relax', 'force_constants', 'phonons') if relax or name != 'relax']
+    for option in ('device', 'dtype'):
+        given = {name: inputs[name]['parameters'].get(option) for name in steps if name != 'phonons'}
+        if len(set(given.values())) > 1:
+            raise ValueError(
+                f'{option}: got {given["relax"]} for relax and {given["force_constants"]} for force_constants, wanted '
+                'the same: one job does both'
+            )
     calculation.parameters = Dict({name: inputs[name]['parameters'] for name in steps})
     set_job_options([calculation], options)
 

@@ -72,6 +72,17 @@ def test_unknown_protocol_and_override():
         protocol_inputs('phonon', 'fast', {'relaxx': {}})
 
 
+def test_one_job_has_one_device(nodes):
+    on_gpu = {'parameters': {'device': 'cuda'}}
+    with pytest.raises(ValueError, match='device: got cpu for relax and cuda for force_constants'):
+        PhononWorkChain.get_builder_from_protocol(*nodes, overrides={'force_constants': on_gpu})
+    builder = PhononWorkChain.get_builder_from_protocol(*nodes, overrides={'force_constants': on_gpu}, relax=False)
+    assert builder.steps.mlfc.parameters['force_constants']['device'] == 'cuda'
+    both = {'relax': on_gpu, 'force_constants': on_gpu}
+    builder = PhononWorkChain.get_builder_from_protocol(*nodes, overrides=both)
+    assert builder.steps.mlfc.parameters['relax']['device'] == 'cuda'
+
+
 def test_options_of_protocols_are_options_of_the_tasks():
     from aiida_mlfc.runner.options import read_options
 
