@@ -18,7 +18,7 @@ from ase import Atoms
 
 from aiida_mlfc.cli.potential_jobs import PotentialFile, force_constants_of, result_of_this_job, run_mlfc
 from aiida_mlfc.core.checkpoint_files import read_header
-from aiida_mlfc.core.comparison.card_metrics import card_frequencies, compared_configurations
+from aiida_mlfc.core.comparison.card_metrics import NONE_HELD_BACK, card_frequencies, compared_configurations
 from aiida_mlfc.core.comparison.compare import compare
 from aiida_mlfc.core.comparison.matching import ComparisonError
 from aiida_mlfc.core.comparison.pair_springs import pair_springs
@@ -36,7 +36,8 @@ from aiida_mlfc.exchange.results import ResultError
 
 #: references that share a job and are held in memory together
 PORTION = 20
-#: ``auto``: held-back configurations of references that the card names among its training data, all of others
+#: ``auto``: held-back configurations of references that the card names among its training data, or all of them where
+#: it says that none was held back; all of others
 Part = Literal['auto', 'held-back', 'all']
 #: the part of a row of force constants that the potential has learned: its errors are no test
 LEARNED = 'learned'
@@ -89,14 +90,22 @@ class Evaluation:
         :raises FileNotFoundError: for a path that does not exist.
         :raises RuntimeError: if ``mlfc-run`` cannot load the potential.
         """
-        learned = {entry.get('name') for entry in read_header(self.potential.path).card.get('training data', [])}
+        card = read_header(self.potential.path).card
+        learned = {entry.get('name'): 'held-back' for entry in card.get('training data', [])}
+        learned |= {row.get('material'): LEARNED for row in card.get(NONE_HELD_BACK, [])}
         items = read_configurations(paths, self.settings)
         n_portions = 0
         while portion := list(islice(items, PORTION)):
             yield from self._portion(portion, learned, self.folder / f'portion-{n_portions}')
             n_portions += 1
 
-    def _portion(self, items: list[Reference | Refusal], learned: set[str], folder: Path) -> Iterator[dict[str, Any]]:
+    def _portion(
+        self, items: list[Reference | Refusal], learned: Mapping[str, str], folder: Path
+    ) -> Iterator[dict[str, Any]]:
+        """Rows of some references.
+
+        :param learned: by name of a set on the card, what of it is looked at: see :data:`Part`, and :data:`LEARNED`.
+        """
         good: dict[str, Reference] = {}
         parts: dict[str, str] = {}
         errors: dict[int, str] = {}
@@ -104,11 +113,12 @@ class Evaluation:
             if isinstance(item, Refusal):
                 errors[k] = item.error
                 continue
-            known = {item.name, item.source.more.get('name')} & learned
+            known = [learned[name] for name in (item.name, item.source.more.get('name')) if name in learned]
             part: str = self.part
             if part == 'auto':
+                part = known[0] if known else 'all'
                 # of force constants alone nothing was held back: what the card names was learned
-                part = ('held-back' if item.sets is not None else LEARNED) if known else 'all'
+                part = LEARNED if known and item.sets is None else part
             try:
                 good[f'r{k:05d}'] = held_back(item) if part == 'held-back' else item
                 parts[f'r{k:05d}'] = part

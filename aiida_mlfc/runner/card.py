@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from ase.data import chemical_symbols
 
+from aiida_mlfc.core.comparison.card_metrics import NONE_HELD_BACK
 from aiida_mlfc.core.potentials.checkpoints import ARCHITECTURES
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.interface import EnergyModel
@@ -139,7 +140,7 @@ def make_card(
             'from': model.long_range.origin,
         }
     if seen:
-        card['errors on the configurations learned, none held back'] = seen
+        card[NONE_HELD_BACK] = seen
     if of_constants:
         names = [part.name for part in learned if part.constants is not None]
         card['errors on the force constants learned'] = of_constants

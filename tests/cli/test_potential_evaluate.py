@@ -8,6 +8,7 @@ import pytest
 
 from aiida_mlfc.cli.evaluating import ROW_KEYS
 from aiida_mlfc.core.checkpoint_files import read_header, resolve
+from aiida_mlfc.core.comparison.card_metrics import NONE_HELD_BACK
 
 from ..spring_sets import not_a_number, other_functional, other_order, swapped, write_springs
 
@@ -27,16 +28,23 @@ SAME = (
 
 
 @needs_real_data
-@pytest.mark.parametrize(('potential', 'name'), [('dx-si', 'Si_PBEsol_fc3'), ('dx-demo', 'GaN_222_rd')])
-def test_numbers_are_those_of_the_card(make_command, potential, name):
+@pytest.mark.parametrize(
+    ('potential', 'name', 'part', 'errors'),
+    [
+        ('dx-si', 'Si_PBEsol_fc3', 'held-back', 'errors on configurations never seen'),
+        ('dx-demo', 'GaN_222_rd', 'held-back', 'errors on configurations never seen'),
+        # three displacements: half of them would determine nothing, and none was held back
+        ('dx-wide', 'FeS2_pyrite_Pa-3', 'learned', NONE_HELD_BACK),
+    ],
+)
+def test_numbers_are_those_of_the_card(make_command, potential, name, part, errors):
     done = make_command()('potential', 'evaluate', '--potential', potential, '--reference', DFT_REFERENCES / name,
                           '--json')
     assert done.returncode == 0, done.stderr
     row = json.loads(done.stdout)[0]
-    errors = read_header(resolve(potential)).card['errors on configurations never seen']
-    card = next(entry for entry in errors if entry['material'] == name)
-    # 'auto' knows from the card that every second configuration was held back
-    assert (row['status'], row['part'], row['predict_zero']) == ('ok', 'held-back', 1.0)
+    card = next(entry for entry in read_header(resolve(potential)).card[errors] if entry['material'] == name)
+    # 'auto' knows from the card that every second configuration was held back, or none
+    assert (row['status'], row['part'], row['predict_zero']) == ('ok', part, 1.0)
     for of_card, of_row, factor in SAME:
         assert factor * row[of_row] == pytest.approx(card[of_card], rel=1e-3, abs=1e-6), of_row
     assert abs(row['min_frequency'] - row['min_frequency_reference']) < row['frequency_max_error']

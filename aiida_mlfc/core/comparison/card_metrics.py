@@ -11,6 +11,8 @@ from phonopy import Phonopy
 MESH = (6, 6, 6)
 #: configurations on which forces are compared
 MAX_CONFIGURATIONS = 20
+#: key of the card under which errors stand that are no test: rows of sets that could not be split, by ``material``
+NONE_HELD_BACK = 'errors on the configurations learned, none held back'
 
 
 def compared_configurations(n: int) -> np.ndarray:
