@@ -82,7 +82,7 @@ def watch(
     processes, counter = list(processes), _Counter()
     columns = (TextColumn('{task.description:16}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=False) as bar:
-        tasks = {label: bar.add_task(text, total=n_crystals, start=False) for label, text in _STEPS.items()}
+        tasks = {label: bar.add_task(text, total=n_crystals) for label, text in _STEPS.items()}
         polls = 0
         while True:
             started = time.monotonic()
@@ -91,7 +91,6 @@ def watch(
                 processes.append(following)
                 running += 1
             for label, count in counter.counts(processes).items():
-                bar.start_task(tasks[label])
                 bar.update(tasks[label], completed=min(count, n_crystals))
             if not running:
                 return
