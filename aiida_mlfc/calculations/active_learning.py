@@ -43,7 +43,7 @@ def error_where_asked(predicted: ForceConstantsData, computed: ForceConstantsDat
 
     :param predicted: of the screen that asked.
     :param computed: by the force engine.
-    :return: ``frequency_rms`` and ``frequency_max``.
+    :return: ``frequency_rms`` and ``frequency_max``; nothing where the primitive cells have other numbers of atoms.
     """
     theirs, ours = computed.get_phonopy_instance(), predicted.get_phonopy_instance()
     # Born charges shift modes at Γ by direction; the screen and the engine need not have the same ones

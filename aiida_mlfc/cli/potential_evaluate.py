@@ -27,8 +27,8 @@ import click
     default='auto',
     show_default=True,
     help='Configurations: every second, those that training by this package holds back; all; or held-back for what '
-    'the card of the potential names among its training data and all for the rest. Force constants without forces have '
-    'none: where the card names them, their row says that they were learned.',
+    'the card of the potential names among its training data and all for the rest. Where the card says that nothing '
+    'was held back, as of force constants without forces, all are compared and the row says that they were learned.',
 )
 @click.option('--json', 'as_json', is_flag=True, help='Print JSON instead of a table.')
 @click.option('--supercell', nargs=3, type=click.IntRange(min=1), default=None, help='Where the files do not say.')

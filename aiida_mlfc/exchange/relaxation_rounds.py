@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 #: after the first one
 MAX_ROUNDS = 2
 #: options of ``task: relax`` where its parameters do not say
-DEFAULT_STEPS, DEFAULT_OPTIMIZER = 500, 'newton'
+DEFAULT_STEPS = 500
+DEFAULT_OPTIMIZER: Literal['newton', 'bfgs'] = 'newton'
 
 
 def next_round(options: Mapping[str, Any], number: int) -> dict[str, Any]:

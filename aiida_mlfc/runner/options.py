@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from aiida_mlfc.core.force_constants.record import Method
 from aiida_mlfc.exchange.job import JobFileError
+from aiida_mlfc.exchange.relaxation_rounds import DEFAULT_OPTIMIZER, DEFAULT_STEPS
 from aiida_mlfc.exchange.training_options import TrainOptions, checked
 from aiida_mlfc.runner.displace import DisplaceOptions
 
@@ -27,9 +28,9 @@ class RelaxOptions:
     relax_cell: bool = False
     fmax: float = 1e-6
     smax: float = 1e-3
-    steps: int = 500
+    steps: int = DEFAULT_STEPS
     symprec: float = 1e-4
-    optimizer: Literal['newton', 'bfgs'] = 'newton'
+    optimizer: Literal['newton', 'bfgs'] = DEFAULT_OPTIMIZER
     device: str = 'cpu'
     dtype: str = 'float64'
 

@@ -59,18 +59,13 @@ def phonon_of(supercell: Any, primitive: Any) -> Phonopy:
     return Phonopy(cells, np.eye(3, dtype=int), primitive_matrix=matrix, symprec=SYMPREC, log_level=0)
 
 
-def given(references: Sequence[Reference]) -> list[str]:
-    """Names of those that are force constants alone."""
-    return [reference.name for reference in references if reference.constants is not None]
-
-
 def check_learnable(references: Sequence[Reference], recipe: Recipe, valid_fraction: float) -> None:
     """Refuse settings that force constants alone cannot serve.
 
     :param references: that are learned from.
     :raises ReferenceError: naming them and the setting.
     """
-    alone = given(references)
+    alone = [reference.name for reference in references if reference.constants is not None]
     if alone and not recipe.folded:
         raise ReferenceError(
             f'recipe.folded false learns from displaced supercells alone, and {", ".join(alone)} has none, it holds '

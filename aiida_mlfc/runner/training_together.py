@@ -82,7 +82,11 @@ def _one(rank: int, n_processes: int, work: Together, stop: Any) -> None:
         signal.signal(number, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(work.threads)
-    device = f'cuda:{rank}' if work.device.startswith('cuda') else work.device
+    device = work.device
+    if device.startswith('cuda'):
+        device = f'cuda:{rank}'
+        # where NCCL puts what is no tensor
+        torch.cuda.set_device(device)
     # A copy: tensors that come from another process are in memory that all of them share.
     model = deepcopy(work.model).to(device)
     materials = repeated([prepare(reference, model) for reference in work.references], work.edges_per_step)

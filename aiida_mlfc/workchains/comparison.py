@@ -16,13 +16,13 @@ from aiida_mlfc.calculations.comparison import compare_force_constants, names_of
 from aiida_mlfc.calculations.comparison_page import POTENTIAL, REFERENCE, comparison_page
 from aiida_mlfc.calculations.relax import RELAXED
 from aiida_mlfc.core.structures.checks import UnknownSpeciesError, check_species
+from aiida_mlfc.data.facts import FORCE_CONSTANTS
 from aiida_mlfc.data.potential import PotentialData
 from aiida_mlfc.workchains.adopting import AdoptsChildren
 from aiida_mlfc.workchains.job_options import set_job_options
 from aiida_mlfc.workchains.protocol import protocol_inputs
 from aiida_mlfc.workchains.restart import NAMESPACE, ForceConstantsWorkChain, RelaxWorkChain
 
-FORCE_CONSTANTS = 'output_force_constants'
 #: Å; the error of central differences falls with the square of the step, and two steps show that it does
 DEFAULT_STEPS = (0.01, 0.02)
 DEFAULT_CONCURRENT = 2

@@ -11,6 +11,7 @@ from aiida.orm import ArrayData, Dict, StructureData
 from aiida_mlfc.calculations.base import validate_keys
 from aiida_mlfc.calculations.relax import RELAXED
 from aiida_mlfc.core.printable import printable
+from aiida_mlfc.data.facts import FORCE_CONSTANTS
 from aiida_mlfc.data.many_crystals import ManyCrystals
 from aiida_mlfc.data.phonons import BANDS, OUTPUTS
 from aiida_mlfc.data.potential import PotentialData
@@ -23,7 +24,6 @@ from aiida_mlfc.workchains.second_look import SecondLook
 
 #: characters of a reason in an exit message
 _LONGEST_REASON = 300
-FORCE_CONSTANTS = 'output_force_constants'
 #: the namespace of the job
 STEPS = 'steps'
 #: ports of the calculation that the work chain fills in itself

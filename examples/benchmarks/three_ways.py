@@ -42,7 +42,7 @@ CRYSTALS: dict[str, Callable[[], Atoms]] = {
     'NaCl 64 atoms': lambda: bulk('NaCl', 'rocksalt', 5.6406, cubic=True),
 }
 SUPERCELL, MESH = [2, 2, 2], [8, 8, 8]
-#: Å; the potential was trained on displacements up to 0.055 Å
+#: Å; the potential was trained on displacements up to 0.0305 Å
 STEPS = (0.03, 0.02, 0.01, 0.005, 0.0025, 1e-3, 1e-4, 1e-5)
 #: the step that phonopy takes by default, Å
 USUAL = 0.01

@@ -10,19 +10,15 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from ase.build import bulk, make_supercell
 from safetensors.numpy import load_file
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from aiida_mlfc.cli.training import prepare_job
 from aiida_mlfc.core.checkpoint_files import read_header
-from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces
-from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.training.batches import draw_batch, prepare
 from aiida_mlfc.core.potentials.training.loop import STATE_FILE, Trainer
 from aiida_mlfc.core.potentials.training.ranks import Ranks
 from aiida_mlfc.core.potentials.training.recipe import Recipe
-from aiida_mlfc.core.potentials.training.references import Reference
 from aiida_mlfc.core.potentials.training.terms import loss_terms
 from aiida_mlfc.core.potentials.training.validation import Validation
 from aiida_mlfc.exchange.job import read_job
@@ -31,7 +27,8 @@ from aiida_mlfc.exchange.results import read_result
 from aiida_mlfc.runner.run import run_job
 from aiida_mlfc.runner.training_together import MEETING, Together
 
-from ..core.small_systems import SPECIES, EmbeddedAtoms, small_dx
+from ..core.small_systems import small_dx
+from ..core.toy_reference import toy_reference
 from ..spring_sets import write_springs
 from .killing import wait_for_step
 
@@ -49,18 +46,8 @@ RECIPE = Recipe(
 @pytest.fixture(scope='module')
 def references():
     """Configurations of rock salt to learn from, and others to validate on."""
-    primitive = bulk('NaCl', 'rocksalt', a=5.64)
-    supercell = make_supercell(primitive, 2 * np.eye(3, dtype=int))
-    displacements = 0.01 * np.random.default_rng(0).standard_normal((8, len(supercell), 3)) / np.sqrt(3)
-    model, forces = EmbeddedAtoms(), []
-    for u in displacements:
-        moved = supercell.copy()
-        moved.positions += u
-        forces.append(energy_forces(model, build_graph(moved, model.cutoff, SPECIES))[1].numpy())
-    return [
-        Reference('toy', supercell, primitive, displacements[part], np.array(forces)[part], None, {'name': 'toy'})
-        for part in (slice(0, 4), slice(4, 8))
-    ]
+    whole = toy_reference()
+    return [whole.chosen(np.arange(0, 4)), whole.chosen(np.arange(4, 8))]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ CRYSTALS = {
 }
 #: cutoffs are low: 15.56 THz at Γ where 20 Ry give 15.32. The potential is to give what they give
 DFT = {'cutoff_wfc': 16.0, 'cutoff_rho': 64.0, 'kpoints_distance': {'insulator': 0.51}, 'kpoints_offset': [0.5] * 3}
-#: one sign of each displacement, for time: without inversion at the atoms 0.5 % of third order are left in frequencies
+#: one sign of each displacement, for time: without inversion at the atoms 0.3 to 2 % of third order stay in frequencies
 DISPLACEMENTS = {'distance': 0.01, 'is_plusminus': False}
 OVERRIDES = {
     'force_constants': {'parameters': {'supercell_length': 5.0, 'truncation_qpoints': 0}},

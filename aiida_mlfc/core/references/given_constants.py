@@ -23,8 +23,8 @@ LARGEST_SUM = 0.3
 #: share that symmetrisation takes away from which on it is said
 NOTABLE_RESIDUAL = 0.02
 #: eV: the mean force constant of the hardest atom with itself, times the square of the distance to its next neighbour.
-#: 18 (NaCl) to 228 (a rhenium oxide) in 47 sound sets, 4 to 8 in argon, krypton, xenon and caesium. Ry/Bohr² for eV/Å²,
-#: or the other way round, is a factor of 48.6
+#: 18 (NaCl) to 228 (a rhenium oxide) in 46 sound sets; by their Debye temperatures, m 3/5 ω_D², 5 to 11 in argon,
+#: krypton, xenon and caesium. Ry/Bohr² for eV/Å², or the other way round, is a factor of 48.6
 SOFTEST, HARDEST = 3.0, 500.0
 #: atomic numbers of solids that zero-point motion makes softer than :data:`SOFTEST`: helium, neon
 _SOFTER_STILL = {2, 10}

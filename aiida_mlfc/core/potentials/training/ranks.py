@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-#: s; a process that says nothing for so long is taken for dead
-PATIENCE = 600.0
+#: s; others wait for as long while the first one validates. One that died is noticed by whoever started it
+PATIENCE = 86_400.0
 
 
 @dataclass(frozen=True)
