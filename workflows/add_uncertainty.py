@@ -30,7 +30,7 @@ def ensemble(model: EnergyModel, references: Sequence[Reference], members: int) 
 
     :param model: in float64.
     """
-    splits = [Split(reference.part(0), reference.part(1)) for reference in references]
+    splits = [Split(reference.part(0), reference.held_back()) for reference in references]
     return calibrated_ensemble(model, splits, TrainOptions(uncertainty_members=members))
 
 

@@ -18,7 +18,7 @@ from ase import Atoms
 
 from aiida_mlfc.cli.potential_jobs import PotentialFile, force_constants_of, result_of_this_job, run_mlfc
 from aiida_mlfc.core.checkpoint_files import read_header
-from aiida_mlfc.core.comparison.card_metrics import NONE_HELD_BACK, card_frequencies, compared_configurations
+from aiida_mlfc.core.comparison.card_metrics import NONE_HELD_BACK, OF_ALL, card_frequencies, compared_configurations
 from aiida_mlfc.core.comparison.compare import compare
 from aiida_mlfc.core.comparison.matching import ComparisonError
 from aiida_mlfc.core.comparison.pair_springs import pair_springs
@@ -46,6 +46,7 @@ ROW_KEYS = (
     'name',
     'part',
     'n_configurations',
+    'reference_force_constants',
     'relative_frobenius',
     'predict_zero',
     'pair_springs',
@@ -187,6 +188,7 @@ def _row(reference: Reference, part: str, found: ForceConstants | str, forces: d
             'name': reference.name,
             'part': part,
             'n_configurations': 0 if reference.sets is None else len(reference.sets.forces),
+            'reference_force_constants': OF_ALL if reference.is_of_more else None,
             **_constants(reference, found),
             **_force_errors(reference, forces),
             'status': 'ok',

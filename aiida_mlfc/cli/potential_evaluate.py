@@ -40,6 +40,8 @@ def command(potential: str, references: tuple[Path, ...], as_json: bool, **argum
 
     \b
     In the JSON of each reference, b being the potential and a the reference:
+      reference_force_constants   said where they are of more configurations than those that are held back, which are
+                            mirrors (-u) of those learned; forces are compared on those held back alone
       relative_frobenius    |Φ_b - Φ_a| / |Φ_a|; predict_zero is what predicting no force at all gives, pair_springs
                             what the best pair potential does: two springs a shell, fitted to the reference itself
       frequency_mae, _max_error, _predict_zero, _pair_springs   THz, on a 6x6x6 mesh without NAC, as in model cards

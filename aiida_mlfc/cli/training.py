@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aiida_mlfc.core.checkpoint_files import read_header, resolve
+from aiida_mlfc.core.comparison.card_metrics import REFERENCE_CONSTANTS
 from aiida_mlfc.core.references.configurations import read_configurations
 from aiida_mlfc.core.references.record import Reference, Refusal
 from aiida_mlfc.core.references.settings import Settings
@@ -186,6 +187,7 @@ def _row(folder: Path, key: str) -> dict[str, Any]:
         'part': 'held-back' if data['held_back'] else 'learned',
         'n_configurations': data['n_configurations'],
         'n_configurations_learned': data['n_configurations_learned'],
+        'reference_force_constants': data.get(REFERENCE_CONSTANTS),
         'relative_frobenius': data['relative_frobenius_percent'] / 100,
         'predict_zero': data['relative_frobenius_predict_zero_percent'] / 100,
         'frequency_mae': data['frequency_mae_THz'],

@@ -11,7 +11,9 @@ from aiida_mlfc.reports.table import printable
 #: characters; all columns beside a name of ordinary length
 PIPED_WIDTH = 180
 #: behind the name, by what was measured on
-_PARTS = {'held-back': ' (held back)', 'learned': ' (learned)'}
+_PARTS = {'held-back': 'held back', 'learned': 'learned'}
+#: beside it, where force constants are compared with others than those of that part; a line under the table says more
+_OF_ALL = 'Φ of all'
 #: key, heading, factor, how it is written
 _COLUMNS = (
     ('n_configurations', 'conf.\n', 1.0, '.0f'),
@@ -35,7 +37,8 @@ _COLUMNS = (
 def print_evaluations(rows: Sequence[Mapping[str, Any]], stream: TextIO | None = None) -> None:
     """The table; columns that no row has are left out.
 
-    :param rows: with ``name``, ``status``, ``error``, and the keys of the columns.
+    :param rows: with ``name``, ``status``, ``error``, and the keys of the columns; perhaps with ``part`` and
+        ``reference_force_constants``.
     """
     from rich import box
     from rich.console import Console
@@ -58,10 +61,13 @@ def print_evaluations(rows: Sequence[Mapping[str, Any]], stream: TextIO | None =
         cells = [
             '-' if row.get(key) is None else format(factor * row[key], pattern) for key, _, factor, pattern in columns
         ]
-        name = printable(row['name']) + _PARTS.get(str(row.get('part')), '')
+        said = [_PARTS.get(str(row.get('part'))), _OF_ALL if row.get('reference_force_constants') else None]
+        name = printable(row['name']) + (f' ({", ".join(filter(None, said))})' if any(said) else '')
         table.add_row(Text(name), *cells, *([row.get('stability') or '-'] if verdicts else []))
     if good:
         console.print(table)
+    for more in sorted({str(row['reference_force_constants']) for row in good if row.get('reference_force_constants')}):
+        console.print(Text(f'{_OF_ALL}: force constants and frequencies are compared with those {more}'))
     for row in rows:
         if row['status'] != 'ok':
             console.print(Text(f'{printable(row["name"])}: {printable(str(row["error"]))}'))

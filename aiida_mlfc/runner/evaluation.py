@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 from phonopy import Phonopy
 
-from aiida_mlfc.core.comparison.card_metrics import card_frequencies, compared_configurations
+from aiida_mlfc.core.comparison.card_metrics import (
+    OF_ALL,
+    REFERENCE_CONSTANTS,
+    card_frequencies,
+    compared_configurations,
+)
 from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces, energy_forces_stress
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.interface import EnergyModel
@@ -23,10 +28,11 @@ from aiida_mlfc.runner.force_constants import compute_force_constants
 def evaluate(model: EnergyModel, reference: Reference) -> dict[str, Any]:
     """Errors on the configurations of ``reference``, in one flat row; every error has its unit in its name.
 
-    The reference force constants are fitted to these configurations alone; where force constants are given and no
-    configurations, they are what is compared with, and there are no errors of forces. Frequencies are compared at the
-    geometry of the reference, without NAC on either side; those *between* are the potential's own at wave vectors that
-    the supercell of the reference does not hold, against phonopy's interpolation.
+    The reference force constants are fitted to these configurations alone, or to all of the set where these are mirrors
+    of those learned, which the row says; where force constants are given and no configurations, they are what is
+    compared with, and there are no errors of forces. Frequencies are compared at the geometry of the reference, without
+    NAC on either side; those *between* are the potential's own at wave vectors that the supercell of the reference does
+    not hold, against phonopy's interpolation.
 
     :param reference: configurations held back from training, or force constants.
     """
@@ -54,6 +60,7 @@ def evaluate(model: EnergyModel, reference: Reference) -> dict[str, Any]:
     return {
         'material': reference.name,
         'n_configurations': len(reference.forces),
+        **({} if reference.whole is None else {REFERENCE_CONSTANTS: OF_ALL}),
         **_of_forces(errors, reference.forces[chosen]),
         'relative_frobenius_percent': 100 * float(np.linalg.norm(difference) / np.linalg.norm(theirs.force_constants)),
         'relative_frobenius_predict_zero_percent': 100.0,

@@ -40,7 +40,8 @@ class Split:
     """One force set.
 
     :param learned: what is learned from.
-    :param held_back: what errors are measured on; None where the configurations do not allow a split.
+    :param held_back: what errors are measured on; None where the configurations do not allow a split. Its force
+        constants, and those of ``valid``, may be of more configurations, see :meth:`Reference.held_back`.
     :param valid: what is looked at during training; None where nothing was asked for.
     """
 
@@ -172,7 +173,7 @@ def split(reference: Reference, options: TrainOptions) -> Split:
                 f'{reference.name}: valid_fraction {options.valid_fraction:g} of {n} configurations, {len(numbers)} '
                 f'{what} do not determine force constants ({error}): take another fraction, or 0'
             ) from error
-    return Split(learned.chosen(rest), held_back, learned.chosen(aside))
+    return Split(learned.chosen(rest), held_back, learned.held_back(aside))
 
 
 def _half(reference: Reference) -> tuple[Reference, Reference | None]:
@@ -184,7 +185,7 @@ def _half(reference: Reference) -> tuple[Reference, Reference | None]:
             _fitted(part)
     except ReferenceError:
         return reference, None
-    return learned, rest
+    return learned, reference.held_back()
 
 
 def materials_held_back(found: Mapping[str, Reference], names: Sequence[str]) -> dict[str, Reference]:

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from aiida_mlfc.cli.training import force_set_arrays
+from aiida_mlfc.core.potentials.training.harmonic_labels import harmonic_cells
 from aiida_mlfc.core.references.configurations import read_configurations
 from aiida_mlfc.core.references.force_sets import ReferenceError
 from aiida_mlfc.exchange.training_options import TrainOptions
 from aiida_mlfc.runner.training_data import check_copies, is_same_crystal, read_force_set, split
 
+from ..core.toy_mirrors import mirrored_reference, write_mirrors
 from ..spring_sets import write_springs
 
 
@@ -44,8 +46,31 @@ def test_parts_are_apart(arrays):
     parts = split(found, TrainOptions(valid_fraction=0.34))
     forces = [part.forces for part in (parts.learned, parts.valid, parts.held_back)]
     assert [len(part) for part in forces] == [4, 2, 6]
+    assert parts.valid.whole is parts.held_back.whole is None
     together = {one.tobytes() for part in forces for one in part}
     assert together == {one.tobytes() for one in found.forces}
+
+
+def hessians(reference):
+    """What frequencies are compared with where training validates and where uncertainty is calibrated."""
+    return np.concatenate([cell.hessian.ravel() for cell in harmonic_cells(reference, 3.2, (11, 17))])
+
+
+def test_mirrors_are_judged_by_whole_pairs(tmp_path):
+    """Held back, or set aside where nothing is held back: every second of plus-minus pairs has one side."""
+    (read,) = read_configurations([write_mirrors(tmp_path / 'mirrored')])
+    found = read_force_set(force_set_arrays(read))
+    exact = hessians(mirrored_reference())
+    held_back = split(found, TrainOptions())
+    aside = split(found, TrainOptions(hold_back=False, valid_fraction=0.5))
+    assert aside.held_back is None
+    for part in (held_back.held_back, aside.valid):
+        assert np.array_equal(part.forces, found.forces[1::2])
+        np.testing.assert_allclose(hessians(part), exact, rtol=0, atol=1e-6 * np.abs(exact).max())
+    # what is learned is learned from its own configurations alone
+    for part in (held_back.learned, aside.learned):
+        assert part.whole is None
+        assert np.abs(hessians(part) - exact).max() > 5e-3 * np.abs(exact).max()
 
 
 def test_same_crystal_in_another_supercell(arrays):

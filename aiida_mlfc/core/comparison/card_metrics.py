@@ -13,6 +13,10 @@ MESH = (6, 6, 6)
 MAX_CONFIGURATIONS = 20
 #: key of the card under which errors stand that are no test: rows of sets that could not be split, by ``material``
 NONE_HELD_BACK = 'errors on the configurations learned, none held back'
+#: key of a row of the card, and what it says, where force constants and frequencies are compared with more than the
+#: configurations held back; elsewhere rows do not have it
+REFERENCE_CONSTANTS = 'reference force constants'
+OF_ALL = 'of all configurations: those held back are mirrors of those learned'
 
 
 def compared_configurations(n: int) -> np.ndarray:

@@ -30,6 +30,7 @@ from aiida_mlfc.core.references.record import Reference, Refusal
 from aiida_mlfc.core.references.settings import Settings
 from aiida_mlfc.core.structures.averaging import EXACT_SYMPREC, perfect_supercell, primitive_matrix_of
 from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
+from aiida_mlfc.core.structures.mirrors import are_one_sided
 
 CONFIGURATIONS = 'configs.extxyz'
 #: fewer displaced supercells do not show where atoms would stand undisplaced
@@ -66,7 +67,9 @@ def read_configurations(paths: Sequence[Path | str], settings: Settings | None =
 def held_back(reference: Reference, start: int = 1, step: int = 2) -> Reference:
     """Every ``step``-th configuration from ``start`` on, and force constants fitted to these alone.
 
-    By the habit of this package 0, 2, 4 ... are learned from and 1, 3, 5 ... are held back.
+    By the habit of this package 0, 2, 4 ... are learned from and 1, 3, 5 ... are held back. Where they are mirrors (-u)
+    of the others the force constants stay those of all: of one side alone they have third order in them, unless that is
+    fitted along.
 
     :raises ReferenceError: if there are no configurations, or these few do not determine the force constants.
     """
@@ -82,7 +85,12 @@ def held_back(reference: Reference, start: int = 1, step: int = 2) -> Reference:
         one_atom=None if reference.sets.one_atom is None else reference.sets.one_atom[chosen],
         energies=None if reference.sets.energies is None else reference.sets.energies[chosen],
     )
-    return refitted(reference, sets)
+    part = refitted(reference, sets)
+    others = np.delete(reference.sets.displacements, chosen, axis=0)
+    is_harmonic = np.linalg.norm(sets.displacements, axis=2).max() <= HARMONIC_DISPLACEMENT
+    if is_harmonic and are_one_sided(sets.displacements, others):
+        return replace(reference, sets=sets, is_of_more=True)
+    return part
 
 
 def refitted(reference: Reference, sets: ForceSets) -> Reference:

@@ -68,6 +68,8 @@ class Reference:
     :param name: of the folder, file or archive, unique among those read together.
     :param force_constants: symmetrised (space group, permutation, acoustic sum rule), with Born charges where known.
     :param sets: what they were fitted to; None where force constants were read.
+    :param is_of_more: whether ``sets`` are configurations held back and the force constants are of those learned, too:
+        see :func:`~aiida_mlfc.core.references.configurations.held_back`.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Reference:
     source: Source
     checks: Checks
     sets: ForceSets | None = field(default=None, repr=False)
+    is_of_more: bool = False
 
 
 @dataclass(frozen=True)

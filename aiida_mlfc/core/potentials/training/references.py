@@ -20,6 +20,7 @@ from symfc import Symfc
 
 from aiida_mlfc.core.structures.averaging import perfect_supercell, primitive_of
 from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
+from aiida_mlfc.core.structures.mirrors import are_one_sided
 
 #: displacements above this (Å) make a second-order fit too crude; third order is fitted along with it
 HARMONIC_DISPLACEMENT = 0.035
@@ -41,6 +42,8 @@ class Reference:
     :param energies: of the configurations, shape ``(n_configs,)``, eV; None where the source has none.
     :param constants: force constants given as they are, of the atoms of phonopy's primitive cell of ``supercell``,
         symmetrised, shape ``(n_prim, n_super, 3, 3)``, eV/Å²; None where they are fitted to forces.
+    :param whole: the set that these configurations are a part of, where force constants are fitted to all of it; None
+        where they are fitted to these alone. See :meth:`held_back`.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Reference:
     source: dict[str, Any]
     energies: np.ndarray | None = None
     constants: np.ndarray | None = None
+    whole: Reference | None = None
 
     @classmethod
     def of_constants(
@@ -75,16 +79,34 @@ class Reference:
         return float(np.linalg.norm(self.displacements, axis=2).max())
 
     def part(self, start: int, step: int = 2) -> Reference:
-        """Every ``step``-th configuration from ``start`` on: 0 is learned from, 1 is held back."""
+        """Every ``step``-th configuration from ``start`` on, on its own: 0 is learned from, 1 is held back."""
         return self.chosen(np.arange(start, len(self.forces), step))
 
     def chosen(self, numbers: np.ndarray) -> Reference:
-        """The configurations of these numbers, from 0."""
+        """The configurations of these numbers, from 0, on their own."""
+        u, forces = self.displacements[numbers], self.forces[numbers]
         energies = None if self.energies is None else self.energies[numbers]
-        return replace(self, displacements=self.displacements[numbers], forces=self.forces[numbers], energies=energies)
+        return replace(self, displacements=u, forces=forces, energies=energies, whole=None)
+
+    def held_back(self, numbers: np.ndarray | None = None) -> Reference:
+        """Configurations to measure errors on, all others being learned from.
+
+        Where they are mirrors (-u) of those, force constants are those of all configurations: fitted to one side alone
+        they have third order in them (the even powers of u in forces), which is no error of a potential. Where it is
+        fitted along it is not. What is learned stays one-sided: its labels have third order in them, with the other
+        sign, unless nothing is held back.
+
+        :param numbers: from 0; by default every second, as ``part(1)``.
+        """
+        n = len(self.forces)
+        numbers = np.arange(1, n, 2) if numbers is None else numbers
+        part = self.chosen(numbers)
+        others = self.displacements[np.setdiff1d(np.arange(n), numbers)]
+        is_harmonic = len(numbers) > 0 and part.largest_displacement <= HARMONIC_DISPLACEMENT
+        return replace(part, whole=self) if is_harmonic and are_one_sided(part.displacements, others) else part
 
     def force_constants(self) -> np.ndarray:
-        """Those given, or least squares with symmetry and sum rules imposed by symfc.
+        """Those given, or least squares with symmetry and sum rules imposed by symfc; of ``whole`` where there is one.
 
         :return: shape ``(n_super, n_super, 3, 3)``, eV/Å².
         """
@@ -92,6 +114,8 @@ class Reference:
             matrix = (np.array(self.primitive.cell) @ np.linalg.inv(np.array(self.supercell.cell))).T
             cells = Phonopy(to_phonopy(self.supercell), np.eye(3, dtype=int), matrix, is_symmetry=False, log_level=0)
             return np.asarray(compact_fc_to_full_fc(cells.primitive, np.array(self.constants, order='C')))
+        if self.whole is not None:
+            return self.whole.force_constants()
         order = 3 if self.largest_displacement > HARMONIC_DISPLACEMENT else 2
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')

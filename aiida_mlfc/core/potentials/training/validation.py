@@ -18,9 +18,10 @@ from aiida_mlfc.core.units import FREQUENCY_FACTOR_THZ
 
 
 class Validation:
-    """Frequencies at the commensurate q-points of references, against those of force constants fitted to these alone.
+    """Frequencies at the commensurate q-points of references, against those of their force constants.
 
-    :param references: configurations that are not learned from, enough to determine force constants.
+    :param references: configurations that are not learned from, enough to determine force constants; these are fitted
+        to them alone, or to whole pairs where they are mirrors of what is learned (:meth:`Reference.held_back`).
     :param model: whose cutoff and species the graphs have.
     """
 

@@ -11,11 +11,14 @@ import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
+from aiida_mlfc.core.comparison.card_metrics import MESH
 from aiida_mlfc.core.potentials.derivatives.rows import directional_responses
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.training.references import load_reference
+from aiida_mlfc.runner.training_constants import phonon_of
 
 from ...small_systems import SPECIES, EmbeddedAtoms
+from ...toy_mirrors import DISPLACEMENT, crystal, exact_force_constants, labelled, mirrored_reference
 
 REAL = Path(__file__).parents[5] / 'shared' / 'data' / 'dft_references'
 needs_real_data = pytest.mark.skipif(not REAL.is_dir(), reason=f'DFT force sets are not at {REAL}')
@@ -75,6 +78,43 @@ def test_parts_share_nothing(reference):
         assert np.array_equal(whole, np.stack([first, second], axis=1).reshape(whole.shape))
 
 
+def relative(found, exact):
+    return np.linalg.norm(found - exact) / np.linalg.norm(exact)
+
+
+def test_halves_of_mirrored_pairs_are_compared_with_the_whole():
+    """+u is learned and -u held back: third order, that each side has in its force constants, is no error."""
+    reference = mirrored_reference()
+    exact = exact_force_constants(reference.supercell)
+    learned, rest, part = reference.part(0), reference.part(1), reference.held_back()
+    off = [relative(one.force_constants(), exact) for one in (learned, rest)]
+    assert min(off) > 1e-2
+    # as far as each other, to opposite sides
+    assert relative(learned.force_constants(), rest.force_constants()) == pytest.approx(sum(off), rel=0.05)
+    # what is left is fourth order
+    assert relative(part.force_constants(), exact) < 1e-3
+    assert np.array_equal(part.force_constants(), reference.force_constants())
+    # forces are still of those held back alone, and what is chosen of them stands on its own
+    assert np.array_equal(part.forces, rest.forces)
+    assert np.array_equal(part.chosen(np.arange(2)).force_constants(), rest.force_constants())
+
+
+def test_other_sets_are_compared_as_ever(reference):
+    """Random displacements; pairs of which each half has whole ones; large ones, where third order is fitted along."""
+    pairs = np.concatenate([reference.displacements[:4], -reference.displacements[:4]])
+    large = 3 * DISPLACEMENT * np.random.default_rng(1).standard_normal((7, 16, 3))
+    sets = {
+        'random': reference,
+        'whole pairs': labelled('pairs', reference.primitive, reference.supercell, pairs),
+        'large': labelled('large', *crystal(), np.concatenate([large, -large])),
+    }
+    for what, one in sets.items():
+        part = one.held_back()
+        assert part.whole is None, what
+        assert np.array_equal(part.force_constants(), one.part(1).force_constants()), what
+    assert sets['random'].held_back(np.array([0, 3])).whole is None
+
+
 @pytest.mark.parametrize('missing', ['configs.extxyz.xz', 'meta.json'])
 def test_missing_file(reference, tmp_path, missing):
     (stored(reference, tmp_path) / missing).unlink()
@@ -95,6 +135,20 @@ def test_real_references(name, n_atoms, n_configurations, n_primitive):
     assert reference.source['licence']
     # Atoms are pulled back: forces and displacements belong together.
     assert (reference.displacements * reference.forces).sum() < 0
+
+
+@needs_real_data
+def test_mode_that_only_half_of_dft_has():
+    """Al2S3 in P6, plus-minus pairs: each side has an imaginary mode, and DFT has none."""
+    reference = load_reference(REAL / 'Al2S3_P6')
+    lowest = []
+    for one in (reference.part(1), reference.held_back()):
+        phonon = phonon_of(one.supercell, one.primitive)
+        phonon.force_constants = one.force_constants()
+        phonon.run_mesh(MESH, is_gamma_center=True)
+        lowest.append(phonon.mesh.frequencies.min())
+    assert lowest[0] < -1
+    assert lowest[1] > -0.1
 
 
 @needs_real_data
