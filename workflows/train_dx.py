@@ -59,6 +59,7 @@ WIDE = (
     'LiZnGeO_Pc',
     'MgO_222rd',
     'NaCl222_alm_fc3',
+    'NaMgF3_Pnma',
     'Si_PBEsol_fc3',
     'SiO2_stishovite_HP_vasp',
     'SnO2_222_rd_symfc',

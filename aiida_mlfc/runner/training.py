@@ -58,6 +58,8 @@ SHARE_OF_BUDGET = 0.9
 FEWEST_STEPS = 100
 #: key of the card under which it stands why there is no ensemble although one was asked for
 NO_UNCERTAINTY = 'uncertainty could not be calibrated'
+#: key, beside the expansion, of the force sets that told how force constants change with volume
+VOLUME_LEARNED = 'change with volume learned of'
 
 
 def run_train(
@@ -258,11 +260,14 @@ def _fit(
     assert isinstance(model, DXModel)
     assert model.expansion is not None
     started = time.perf_counter()
-    left, draws = fit_expansion(model, materials, recipe, n_draws=n_draws)
+    left, draws, third = fit_expansion(model, materials, recipe, n_draws=n_draws)
     n, seconds = model.expansion.n_coefficients, time.perf_counter() - started
     said = f'expansion: {n} coefficients, {100 * left:.2f} % of the forces learned are left, {seconds:.0f} s'
     print(f'mlfc-run: train: {said}', file=sys.stderr, flush=True)
-    return {'coefficients': n, 'relative error of forces learned': left, 'seconds': seconds}, draws
+    if third:
+        print(f'mlfc-run: train: change with volume learned of {", ".join(third)}', file=sys.stderr, flush=True)
+    card: dict[str, Any] = {'coefficients': n, 'relative error of forces learned': left, 'seconds': seconds}
+    return card | {VOLUME_LEARNED: list(third)}, draws
 
 
 def _steps(

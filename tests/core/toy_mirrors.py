@@ -45,11 +45,19 @@ def labelled(name: str, primitive: Atoms, supercell: Atoms, displacements: np.nd
     return Reference(name, supercell, primitive, displacements, forces, None, {'name': name})
 
 
-def exact_force_constants(supercell: Atoms) -> np.ndarray:
-    """Second derivatives at rest, shape ``(n_super, n_super, 3, 3)``, eV/Å²: k along each spring."""
-    i, j, vectors, k, _ = springs(supercell)
-    along = vectors / np.linalg.norm(vectors, axis=1)[:, None]
-    each = k[:, None, None] * along[:, :, None] * along[:, None, :]
+def exact_force_constants(supercell: Atoms, moved: np.ndarray | None = None) -> np.ndarray:
+    """Second derivatives, shape ``(n_super, n_super, 3, 3)``, eV/Å²: k along each spring, and what its tension adds.
+
+    :param moved: vectors of the springs, shape ``(n_springs, 3)``, Å; at rest by default.
+    """
+    i, j, vectors, k, g = springs(supercell)
+    moved = vectors if moved is None else moved
+    lengths = np.linalg.norm(moved, axis=1)
+    x = lengths - np.linalg.norm(vectors, axis=1)
+    along = moved / lengths[:, None]
+    projector = along[:, :, None] * along[:, None, :]
+    across = ((k * x + g * x**2 / 2) / lengths)[:, None, None] * (np.eye(3) - projector)
+    each = (k + g * x)[:, None, None] * projector + across
     found = np.zeros((len(supercell), len(supercell), 3, 3))
     np.add.at(found, (i, j), -each)
     np.add.at(found, (i, i), each)

@@ -33,6 +33,8 @@ class NormalEquations:
         self.regular = torch.zeros(n, n, dtype=torch.float64)
         #: Rᵀ y, and a right side for each draw, shape ``(n, 1 + n_draws)``
         self.right = torch.zeros(n, 1 + n_draws, dtype=torch.float64)
+        #: Rᵀ y of residuals alone, without what is held
+        self._of_residuals = torch.zeros(n, dtype=torch.float64)
         self._random = torch.Generator().manual_seed(seed)
         self._waiting: dict[int, list[Tensor]] = {id(self.matrix): [], id(self.regular): []}
 
@@ -42,14 +44,16 @@ class NormalEquations:
         :param rows: shape ``(n_rows, n)``.
         :param labels: shape ``(n_rows,)``.
         """
-        self._gather(self.matrix, rows, labels[:, None])
+        self._of_residuals += rows.T @ labels
+        self._gather(self.matrix, rows, labels)
 
-    def hold(self, rows: Tensor) -> None:
-        """What should be small, beside the residuals.
+    def hold(self, rows: Tensor, labels: Tensor | None = None) -> None:
+        """What should be small, or near its labels, and does not count in :meth:`left`.
 
         :param rows: shape ``(n_rows, n)``.
+        :param labels: shape ``(n_rows,)``.
         """
-        self._gather(self.regular, rows, torch.zeros(len(rows), 1, dtype=rows.dtype))
+        self._gather(self.regular, rows, torch.zeros(len(rows), dtype=rows.dtype) if labels is None else labels)
 
     def close(self, blocks: Sequence[Tensor]) -> Tensor:
         """The matrix to solve with, shape ``(n, n)``; what was held is given away with it.
@@ -73,13 +77,13 @@ class NormalEquations:
 
         :param solution: shape ``(n,)``, of these columns.
         """
-        return float(solution @ self.matrix @ solution - 2 * self.right[:, 0] @ solution)
+        return float(solution @ self.matrix @ solution - 2 * self._of_residuals @ solution)
 
     def _draw(self, n: int) -> Tensor:
         return torch.randn(n, self.right.shape[1] - 1, dtype=torch.float64, generator=self._random)
 
     def _gather(self, matrix: Tensor, rows: Tensor, labels: Tensor) -> None:
-        self.right += rows.T @ torch.cat((labels, self._draw(len(rows))), 1)
+        self.right += rows.T @ torch.cat((labels[:, None], self._draw(len(rows))), 1)
         waiting = self._waiting[id(matrix)]
         waiting.append(rows)
         if sum(len(some) for some in waiting) >= _BLOCK:

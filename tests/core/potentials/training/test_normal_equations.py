@@ -28,7 +28,7 @@ def test_the_solution_is_that_of_all_rows_at_once(columns, n_rows):
     n = 1 + int(torch.cat(columns).max())
     elimination = Elimination(columns)
     matrix, right, squares = torch.zeros(n, n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64), 0.0
-    residual_matrix = torch.zeros_like(matrix)
+    residual_matrix, held = torch.zeros_like(matrix), torch.zeros_like(right)
     systems = []
     for c in columns:
         system = NormalEquations(c)
@@ -40,17 +40,19 @@ def test_the_solution_is_that_of_all_rows_at_once(columns, n_rows):
             residual_matrix += wide.T @ wide
             right += wide.T @ labels
             squares += float(labels.square().sum())
-        small, _ = drawn(generator, c, 4)
-        system.hold(small)
-        wide = torch.zeros(4, n, dtype=torch.float64)
-        wide[:, c] = small
-        matrix += wide.T @ wide
+        for known in (False, True):
+            small, near = drawn(generator, c, 4)
+            system.hold(small, near if known else None)
+            wide = torch.zeros(4, n, dtype=torch.float64)
+            wide[:, c] = small
+            matrix += wide.T @ wide
+            held += wide.T @ near * known
         # each system brings its share of the prior of what it shares
         prior = 0.1 * (c + 1.0).double() / elimination.uses[c]
         matrix[c, c] += prior
         elimination.add(system, [torch.diag(prior[:1]), torch.diag(prior[1:])])
         systems.append(system)
-    expected = torch.linalg.solve(matrix + residual_matrix, right)
+    expected = torch.linalg.solve(matrix + residual_matrix, right + held)
     found, _ = elimination.solve()
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
     left = squares + sum(system.left(found[system.columns]) for system in systems)

@@ -1,0 +1,119 @@
+"""How force constants change when the crystal is strained or distorted, from DFT forces of larger displacements.
+
+Forces of displaced atoms are F = -Φ2 u - ½ Φ3 u u - ..., and symfc solves for both orders. To first order in a strain ε
+of the lattice and shifts s of the atoms, Φ2 changes by
+
+    δΦ2_ij = Σ_k Φ3_ijk (ε (r_k - r_i) + s_k - s_i).
+
+So sets whose displacements are large enough tell how frequencies change with volume (Grüneisen parameters), though all
+of them were computed at one volume. Whether a set tells it is measured: noise is put on its forces.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from phonopy.structure.atoms import PhonopyAtoms
+from phonopy.structure.cells import get_smallest_vectors
+from symfc import Symfc
+
+#: of the largest displacement, Å: below, third order is lost in the noise of forces; above, fourth order is in it
+SMALLEST, LARGEST = 0.02, 0.1
+#: what DFT forces are taken to be off by at least, eV/Å; silicon and ZnTe leave 2e-5, MgO 6e-4 unexplained
+FORCE_NOISE = 5e-5
+#: share of the changes of force constants that noise may make up
+MOST_NOISE = 0.1
+#: unknowns of third order; beyond, distances between its atoms are cut off at the largest of these that is enough, Å
+MOST_UNKNOWN, CUTOFFS = 2000, (8.0, 6.0, 5.0, 4.5, 4.0)
+#: third order of so many atoms takes 0.6 GB
+MOST_ATOMS = 140
+
+
+@dataclass(frozen=True)
+class ThirdOrder:
+    """Third-order force constants of some atoms of a supercell with all others.
+
+    :param constants: shape ``(n_rows, n_super, n_super, 3, 3, 3)``, eV/Å³.
+    :param atoms: of the rows, numbers in the supercell, one of each kind under translations, shape ``(n_rows,)``.
+    :param vectors: from these to the nearest images of all atoms, shape ``(n_rows, n_super, 3)``, Å; the mean of
+        images that are equally near.
+    """
+
+    constants: np.ndarray
+    atoms: np.ndarray
+    vectors: np.ndarray
+
+    def change(self, strain: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+        """δΦ2 of the rows, shape ``(n_rows, n_super, 3, 3)``, eV/Å².
+
+        :param strain: symmetric, shape ``(3, 3)``.
+        :param shifts: of the atoms, beside the strain, shape ``(n_super, 3)``, Å.
+        """
+        rows = zip(self.constants, self.vectors, self.atoms, strict=True)
+        return np.stack(
+            [np.einsum('jkabc,kc->jab', row, vectors @ strain + shifts - shifts[i]) for row, vectors, i in rows]
+        )
+
+
+def third_order(
+    supercell: PhonopyAtoms, displacements: np.ndarray, forces: np.ndarray, seed: int = 0
+) -> ThirdOrder | None:
+    """Third order of a force set, or None if the set does not determine it.
+
+    :param displacements: shape ``(n_configs, n_super, 3)``, Å.
+    :param forces: the same shape, eV/Å.
+    :param seed: of the noise.
+    """
+    if not len(forces) or len(supercell) > MOST_ATOMS:
+        return None
+    if not SMALLEST <= np.linalg.norm(displacements, axis=2).max() <= LARGEST:
+        return None
+    with warnings.catch_warnings():
+        # symfc warns of how it will be called in future
+        warnings.simplefilter('ignore')
+        fit = _prepared(supercell, displacements, forces)
+        free = 0 if fit is None else forces.size - sum(some.basis_set.shape[1] for some in fit.basis_set.values())
+        if fit is None or free <= 0:
+            return None
+        second, third = _solved(fit)
+        left = forces + np.einsum('iajb,kjb->kia', second.transpose(0, 2, 1, 3), displacements)
+        left += np.stack([np.einsum('ijkabc,jb,kc->ia', third, u, u, optimize=True) / 2 for u in displacements])
+        atoms = np.array(fit.p2s_map)
+        found = ThirdOrder(third[atoms], atoms, _vectors(supercell, atoms))
+        rng = np.random.default_rng(seed)
+        noise = max(FORCE_NOISE, float(np.sqrt(np.sum(left**2) / free))) * rng.standard_normal(forces.shape)
+        fit.forces = noise - noise.mean(axis=1, keepdims=True)
+        wrong = ThirdOrder(_solved(fit)[1][atoms], atoms, found.vectors)
+    still = np.zeros((len(supercell), 3))
+    distortions = [(np.eye(3), still), *((np.zeros((3, 3)), rng.standard_normal(still.shape)) for _ in range(2))]
+    for strain, shifts in distortions:
+        size, error = (np.linalg.norm(some.change(strain, shifts)) for some in (found, wrong))
+        if not error <= MOST_NOISE * size:
+            return None
+    return found
+
+
+def _prepared(supercell: PhonopyAtoms, displacements: np.ndarray, forces: np.ndarray) -> Symfc | None:
+    """With the largest cutoff that leaves few enough unknowns; None if there is none."""
+    for cutoff in (None, *CUTOFFS):
+        chosen = None if cutoff is None else {3: cutoff}
+        fit = Symfc(supercell, displacements=displacements, forces=forces, cutoff=chosen)
+        if fit.estimate_basis_size(max_order=3)[3] <= MOST_UNKNOWN:
+            return fit.compute_basis_set(max_order=3)
+    return None
+
+
+def _solved(fit: Symfc) -> tuple[np.ndarray, np.ndarray]:
+    """Second and third order of all atoms."""
+    fit.solve(max_order=3, is_compact_fc=False)
+    return fit.force_constants[2], fit.force_constants[3]
+
+
+def _vectors(supercell: PhonopyAtoms, atoms: np.ndarray) -> np.ndarray:
+    places, result = supercell.scaled_positions, []
+    for i in atoms:
+        vectors, where = get_smallest_vectors(supercell.cell, places, places[[i]], store_dense_svecs=True)
+        result.append([vectors[start : start + n].mean(axis=0) for n, start in where[:, 0]])
+    return np.array(result) @ supercell.cell
