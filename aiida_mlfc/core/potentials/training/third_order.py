@@ -78,8 +78,7 @@ def third_order(
         if fit is None or free <= 0:
             return None
         second, third = _solved(fit)
-        left = forces + np.einsum('iajb,kjb->kia', second.transpose(0, 2, 1, 3), displacements)
-        left += np.stack([np.einsum('ijkabc,jb,kc->ia', third, u, u, optimize=True) / 2 for u in displacements])
+        left = forces - _predicted(second, third, displacements)
         atoms = np.array(fit.p2s_map)
         found = ThirdOrder(third[atoms], atoms, _vectors(supercell, atoms))
         rng = np.random.default_rng(seed)
@@ -109,6 +108,16 @@ def _solved(fit: Symfc) -> tuple[np.ndarray, np.ndarray]:
     """Second and third order of all atoms."""
     fit.solve(max_order=3, is_compact_fc=False)
     return fit.force_constants[2], fit.force_constants[3]
+
+
+def _predicted(second: np.ndarray, third: np.ndarray, displacements: np.ndarray) -> np.ndarray:
+    """Forces of both orders, eV/Å."""
+    u = displacements.reshape(len(displacements), -1)
+    n = u.shape[1]
+    # two matrix products: a contraction of all at once is many times slower
+    of_one = third.transpose(0, 3, 1, 4, 2, 5).reshape(n * n, n) @ u.T / 2
+    both = u @ second.transpose(0, 2, 1, 3).reshape(n, n) + np.einsum('pqm,mq->mp', of_one.reshape(n, n, -1), u)
+    return np.asarray(-both.reshape(displacements.shape))
 
 
 def _vectors(supercell: PhonopyAtoms, atoms: np.ndarray) -> np.ndarray:
