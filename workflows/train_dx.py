@@ -157,7 +157,7 @@ def train(given: argparse.Namespace, plan: Plan) -> None:
 
     trainer.run(report)
     model.to(torch.float64)
-    held_back = reference.part(1)
+    held_back = reference.held_back()
     model.metadata = make_card(
         given.name,
         model,

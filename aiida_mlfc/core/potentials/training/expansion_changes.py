@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces
 from aiida_mlfc.core.potentials.dx.expansion import ClusterExpansion
+from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.training.batches import Material
 from aiida_mlfc.core.potentials.training.expansion_rows import Terms, derivative_rows
@@ -45,28 +47,31 @@ def distortions(
 
 
 def known_changes(
-    expansion: ClusterExpansion, terms: Terms, material: Material, third: ThirdOrder, seed: int
+    model: DXModel, terms: Terms, material: Material, third: ThirdOrder, seed: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """Rows of the first change of harmonic forces of the supercell, and what third order says it is.
+    """Rows of the first change of harmonic forces of the supercell, and what is left for them of that of third order.
 
-    The sum of the squared labels is 1: residuals are relative.
+    Residuals are relative to all of it.
 
+    :param model: its expansion says nothing yet.
     :param third: of the supercell.
     """
+    assert model.expansion is not None
     rng = np.random.default_rng(seed)
     graph = material.supercell.to(torch.float64, 'cpu')
-    found = []
+    found, size = [], 0.0
     for _ in range(CHANGES):
         strain = SMALL * STRAIN * rng.standard_normal((3, 3))
         strain = (strain + strain.T) / 2
         shifts = SMALL * SHIFT * rng.standard_normal((graph.n_atoms, 3))
         u = np.zeros((graph.n_atoms, 3))
         u[third.atoms] = SMALL * DISPLACEMENT * rng.standard_normal((len(third.atoms), 3))
-        rows = _change(expansion, terms, graph, strain, shifts, u, 1)
-        labels = -np.einsum('ijab,ia->jb', third.change(strain, shifts), u[third.atoms])
-        found.append((rows, torch.as_tensor(labels).reshape(-1)))
-    size = float(sum(labels.square().sum() for _, labels in found)) ** 0.5
-    return [(rows / size, labels / size) for rows, labels in found]
+        rows = _change(model.expansion, terms, graph, strain, shifts, u, 1)
+        labels = torch.as_tensor(-np.einsum('ijab,ia->jb', third.change(strain, shifts), u[third.atoms])).reshape(-1)
+        size += float(labels.square().sum())
+        rest = sum(w * energy_forces(model, moved)[1].detach() for moved, w in _sides(graph, strain, shifts, u, 1))
+        found.append((rows, labels - torch.as_tensor(rest).reshape(-1)))
+    return [(rows / size**0.5, labels / size**0.5) for rows, labels in found]
 
 
 def _change(
@@ -80,9 +85,17 @@ def _change(
 ) -> Tensor:
     """Differences of the forces that are odd in u, shape ``(3 n_atoms, n_coefficients)``."""
     total = torch.zeros(u.size, len(terms.columns), dtype=torch.float64)
+    for moved, weight in _sides(graph, strain, shifts, u, order):
+        total += weight * derivative_rows(expansion, terms, moved).forces.flatten(0, 1)
+    return total
+
+
+def _sides(
+    graph: AtomGraph, strain: np.ndarray, shifts: np.ndarray, u: np.ndarray, order: int
+) -> Iterator[tuple[AtomGraph, float]]:
+    """Distorted and displaced crystals, and the weights of the difference."""
     for side, factor in _DIFFERENCES[order]:
         strained = graph.strained(side * torch.as_tensor(strain)[None])
         for sign in (1, -1):
-            moved = strained.with_positions(strained.positions + torch.as_tensor(side * shifts + sign * u))
-            total += sign * factor / 2 * derivative_rows(expansion, terms, moved).forces.flatten(0, 1)
-    return total
+            moved = strained.positions + torch.as_tensor(side * shifts + sign * u)
+            yield strained.with_positions(moved), sign * factor / 2

@@ -107,10 +107,14 @@ def fit_expansion(
             held |= {name: LOOSER * weights[name] for name in ('pair_size', 'triplet_size')}
         for material, third in zip(alike, thirds, strict=True):
             for rows, labels, of_forces in _residuals(model, terms[types], material, recipe):
+                if not of_forces:
+                    # at rest: forces and stress that should not be there
+                    here.hold(rows, labels)
+                    continue
                 here.add(rows, labels)
-                total, given = total + of_forces, given + float(labels.square().sum()) * (of_forces > 0)
+                total, given = total + of_forces, given + float(labels.square().sum())
             if third is not None:
-                for rows, labels in known_changes(expansion, terms[types], material, third, recipe.seed):
+                for rows, labels in known_changes(model, terms[types], material, third, recipe.seed):
                     here.hold(THIRD_ORDER**0.5 * rows, THIRD_ORDER**0.5 * labels)
                 for rows in distortions(expansion, terms[types], material, recipe, order=2):
                     here.hold(CURVATURE**0.5 * rows)

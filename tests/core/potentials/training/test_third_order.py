@@ -9,9 +9,14 @@ from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_for
 from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
+from aiida_mlfc.core.potentials.training import expansion_changes as changes
 from aiida_mlfc.core.potentials.training import expansion_fit
+from aiida_mlfc.core.potentials.training import third_order as third_order_module
 from aiida_mlfc.core.potentials.training.batches import prepare
+from aiida_mlfc.core.potentials.training.expansion_changes import SMALL, known_changes
 from aiida_mlfc.core.potentials.training.expansion_fit import fit_expansion
+from aiida_mlfc.core.potentials.training.expansion_rows import terms_among
+from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.third_order import third_order
 from aiida_mlfc.core.structures.cells import to_phonopy
@@ -23,10 +28,10 @@ LENGTHS = {'pair_cutoff': 5.4, 'triplet_cutoff': 3.0, 'pair_spacing': 0.3, 'trip
 STRAIN = np.array([[1.0, 0.3, 0.0], [0.3, -0.4, 0.2], [0.0, 0.2, 0.7]])
 
 
-def random_set(n, size, seed=7):
-    """Displacements of all 64 atoms, with forces."""
+def random_set(n, size, seed=7, supercell=None):
+    """Displacements of all atoms, 64 by default, with forces."""
     primitive = bulk('NaCl', 'zincblende', a=LATTICE)
-    supercell = bulk('NaCl', 'zincblende', a=LATTICE, cubic=True) * (2, 2, 2)
+    supercell = supercell or bulk('NaCl', 'zincblende', a=LATTICE, cubic=True) * (2, 2, 2)
     drawn = np.random.default_rng(seed).standard_normal((n, len(supercell), 3))
     return labelled('springs', primitive, supercell, size * drawn)
 
@@ -69,18 +74,40 @@ def test_changes_are_those_of_the_springs(reference, which):
 def test_what_does_not_determine_it_gives_none(reference):
     rng = np.random.default_rng(2)
     assert third_of(random_set(2, 0.01)) is None, 'fewer equations than unknowns'
-    assert third_of(random_set(20, 0.003)) is None, 'too small displacements'
-    assert third_of(random_set(20, 0.1)) is None, 'too large displacements'
     assert third_of(reference, forces=reference.forces + 0.03 * rng.standard_normal(reference.forces.shape)) is None
     assert third_of(reference, reference.displacements[:0], reference.forces[:0]) is None
+    single = np.zeros((6, 64, 3))
+    single[np.arange(6), [0, 0, 0, 32, 32, 32], [0, 1, 2, 0, 1, 2]] = 0.03
+    assert third_of(labelled('one atom', reference.primitive, reference.supercell, single)) is None, 'singular'
+
+
+@pytest.mark.parametrize('size', [0.003, 0.1], ids=['too small', 'too large'])
+def test_displacements_have_their_limits(reference, size, monkeypatch):
+    monkeypatch.setattr(third_order_module, '_determined', lambda *_: pytest.fail('asked for'))
+    assert third_of(random_set(20, size)) is None
+
+
+@pytest.mark.parametrize('n_atoms', [2, 16])
+def test_supercells_too_small_to_tell_images_apart(n_atoms):
+    """Their changes with strain are 30 to 100 % wrong, and no noise shows it."""
+    repeated = {2: (1, 1, 1), 16: (2, 2, 2)}[n_atoms]
+    supercell = bulk('NaCl', 'zincblende', a=LATTICE) * repeated
+    assert third_of(random_set(60, 0.01, supercell=supercell)) is None
+
+
+def test_a_cell_that_symfc_has_no_third_order_for():
+    supercell = bulk('NaCl', 'rocksalt', a=5.5, cubic=True)
+    rng = np.random.default_rng(3)
+    u, forces = (0.02 * rng.standard_normal((10, len(supercell), 3)) for _ in range(2))
+    assert third_order(to_phonopy(supercell), u, forces) is None
 
 
 def learned(reference):
     torch.manual_seed(0)
     config = DXConfig(species=(11, 17), channels=8, expansion_systems=((11, 17),), **LENGTHS)
     model = DXModel(config).double()
-    model.silence()
     model.requires_grad_(False)
+    model.silence()
     return model, fit_expansion(model, [prepare(reference, model)], Recipe())
 
 
@@ -114,4 +141,34 @@ def test_an_expansion_learns_it_from_one_volume(reference, monkeypatch):
     assert other.third_order == ()
     assert np.linalg.norm(without - expected) > 0.2 * np.linalg.norm(expected)
     # what is known of the change does not count among the forces that are left
-    assert fit.left < 0.002
+    assert 0 < fit.left < 0.002
+
+
+def test_what_the_network_says_of_it_is_not_learned_twice(reference):
+    """It is taken off the labels: by forces of cells that are strained and displaced here, without the design rows."""
+    torch.manual_seed(0)
+    config = DXConfig(species=(11, 17), channels=8, expansion_systems=((11, 17),), **LENGTHS)
+    model = DXModel(config).double().requires_grad_(False)
+    material, terms, third = prepare(reference, model), terms_among(model.expansion, (0, 1)), third_of(reference)
+    labels = known_changes(model, terms, material, third, 0)[0][1]
+    rng, n = np.random.default_rng(0), len(reference.supercell)
+    strain = SMALL * changes.STRAIN * rng.standard_normal((3, 3))
+    strain = (strain + strain.T) / 2
+    shifts = SMALL * changes.SHIFT * rng.standard_normal((n, 3))
+    u = np.zeros((n, 3))
+    u[third.atoms] = SMALL * DISPLACEMENT * rng.standard_normal((len(third.atoms), 3))
+    of_network = np.zeros((n, 3))
+    for side in (1, -1):
+        for sign in (1, -1):
+            moved = reference.supercell.copy()
+            moved.set_cell(moved.cell @ (np.eye(3) + side * strain), scale_atoms=True)
+            moved.positions += side * shifts + sign * u
+            forces = energy_forces(model, build_graph(moved, model.cutoff, model.species))[1].numpy()
+            of_network += side * sign / 4 * forces
+    model.silence()
+    whole = known_changes(model, terms, material, third, 0)[0][1]
+    of_dft = -np.einsum('ijab,ia->jb', third.change(strain, shifts), u[third.atoms])
+    size = np.linalg.norm(of_dft) / float(whole.norm())
+    largest = np.abs(of_network).max()
+    assert np.abs(size * (whole - labels).numpy() - of_network.ravel()).max() < 1e-4 * largest
+    assert largest > 1e-9
