@@ -22,7 +22,7 @@ from aiida_mlfc.core.force_constants.record import ForceConstants
 from aiida_mlfc.core.references.assembling import fitted, metadata, source_of
 from aiida_mlfc.core.references.files import plain_name, text_of
 from aiida_mlfc.core.references.finding import Candidate, find
-from aiida_mlfc.core.references.fitting import HARMONIC_DISPLACEMENT, beside_third_order
+from aiida_mlfc.core.references.fitting import beside_third_order
 from aiida_mlfc.core.references.force_sets import ForceSets, ReferenceError, from_dataset
 from aiida_mlfc.core.references.outliers import check_configurations
 from aiida_mlfc.core.references.reading import read_reference, read_references
@@ -30,7 +30,7 @@ from aiida_mlfc.core.references.record import Reference, Refusal
 from aiida_mlfc.core.references.settings import Settings
 from aiida_mlfc.core.structures.averaging import EXACT_SYMPREC, perfect_supercell, primitive_matrix_of
 from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
-from aiida_mlfc.core.structures.mirrors import are_one_sided
+from aiida_mlfc.core.structures.mirrors import HARMONIC_DISPLACEMENT, are_biased
 
 CONFIGURATIONS = 'configs.extxyz'
 #: fewer displaced supercells do not show where atoms would stand undisplaced
@@ -87,8 +87,7 @@ def held_back(reference: Reference, start: int = 1, step: int = 2) -> Reference:
     )
     part = refitted(reference, sets)
     others = np.delete(reference.sets.displacements, chosen, axis=0)
-    is_harmonic = np.linalg.norm(sets.displacements, axis=2).max() <= HARMONIC_DISPLACEMENT
-    if is_harmonic and are_one_sided(sets.displacements, others):
+    if are_biased(sets.displacements, others):
         return replace(reference, sets=sets, is_of_more=True)
     return part
 

@@ -17,14 +17,12 @@ from symfc import Symfc
 
 from aiida_mlfc.core.force_constants.symmetrising import exact_supercell
 from aiida_mlfc.core.references.force_sets import ForceSets, ReferenceError, check_enough
+from aiida_mlfc.core.structures.mirrors import HARMONIC_DISPLACEMENT
 
 #: forces at rest and force constants are fitted in turn; they are nearly orthogonal, so few rounds converge
 ROUNDS = 3
 #: eV/Å; smaller forces at rest do not change anything that is quoted
 NEGLIGIBLE_FORCE = 1e-7
-
-#: displacements above this (Å) make a second-order fit too crude; third order can be fitted along with it
-HARMONIC_DISPLACEMENT = 0.035
 
 
 @dataclass(frozen=True)

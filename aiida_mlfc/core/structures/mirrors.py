@@ -8,8 +8,20 @@ from __future__ import annotations
 
 import numpy as np
 
+#: displacements above this (Å) make a second-order fit too crude; third order is fitted along with it
+HARMONIC_DISPLACEMENT = 0.035
 #: of the largest component of a displacement; files round positions, and means of them stand for perfect crystals
 TOLERANCE = 0.01
+
+
+def are_biased(displacements: np.ndarray, others: np.ndarray) -> bool:
+    """Whether force constants fitted to some configurations have third order in them that those fitted to all have not.
+
+    :param displacements: shape ``(n_configs, n_super, 3)``, Å; ``others`` the rest of the set, likewise.
+    """
+    if not len(displacements) or np.linalg.norm(displacements, axis=2).max() > HARMONIC_DISPLACEMENT:
+        return False
+    return are_one_sided(displacements, others)
 
 
 def are_one_sided(displacements: np.ndarray, others: np.ndarray) -> bool:

@@ -20,10 +20,8 @@ from symfc import Symfc
 
 from aiida_mlfc.core.structures.averaging import perfect_supercell, primitive_of
 from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
-from aiida_mlfc.core.structures.mirrors import are_one_sided
+from aiida_mlfc.core.structures.mirrors import HARMONIC_DISPLACEMENT, are_biased
 
-#: displacements above this (Å) make a second-order fit too crude; third order is fitted along with it
-HARMONIC_DISPLACEMENT = 0.035
 #: Å; how far force constants that are given as they are count as shown to hold: the step of finite differences, from
 #: which most of them are. They themselves do not say
 STEP_OF_CONSTANTS = 0.01
@@ -102,8 +100,7 @@ class Reference:
         numbers = np.arange(1, n, 2) if numbers is None else numbers
         part = self.chosen(numbers)
         others = self.displacements[np.setdiff1d(np.arange(n), numbers)]
-        is_harmonic = len(numbers) > 0 and part.largest_displacement <= HARMONIC_DISPLACEMENT
-        return replace(part, whole=self) if is_harmonic and are_one_sided(part.displacements, others) else part
+        return replace(part, whole=self) if are_biased(part.displacements, others) else part
 
     def force_constants(self) -> np.ndarray:
         """Those given, or least squares with symmetry and sum rules imposed by symfc; of ``whole`` where there is one.
