@@ -15,7 +15,7 @@ from aiida_mlfc.core.checkpoint_header import sha256_of
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.registry import DTYPES, load_potential
-from aiida_mlfc.core.potentials.training.defaults import crystal_systems, default_config
+from aiida_mlfc.core.potentials.training.defaults import crystal_systems, default_config, triplet_lengths
 from aiida_mlfc.core.potentials.training.known_charges import known_charges
 from aiida_mlfc.core.potentials.training.reference_energies import starting_energies
 from aiida_mlfc.core.potentials.training.references import Reference
@@ -40,7 +40,9 @@ def starting_model(
     if options.foundation_model is None:
         changes = options.model_changes()
         if options.expansion:
-            changes = {'expansion_systems': crystal_systems(references), 'energy_scale': ENERGY_SCALE, **changes}
+            systems = changes.get('expansion_systems') or crystal_systems(references)
+            lengths = triplet_lengths(systems, **changes)
+            changes = {'expansion_systems': systems, 'energy_scale': ENERGY_SCALE, **lengths, **changes}
         model = DXModel(default_config(references, **changes))
         if model.expansion is not None:
             # The network begins with nothing to say: it learns what the expansion leaves.

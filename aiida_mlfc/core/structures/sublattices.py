@@ -71,29 +71,49 @@ def fold(supercell: Atoms, force_constants: np.ndarray, primitive: Atoms, qpoint
     """
     basis = sublattice_of(np.asarray(qpoint))
     cell, _ = minkowski_reduce(basis @ np.array(primitive.cell))
+    owner, sites = sites_of(cell, supercell.positions, supercell.numbers)
+    expected = len(primitive) * round(abs(np.linalg.det(basis)))
+    if len(sites) != expected:
+        raise ValueError(f'the supercell folds onto {len(sites)} sites, wanted {expected}: are positions perfect?')
+    folded = folded_pairs(force_constants, owner, sites)
+    small = Atoms(numbers=supercell.numbers[sites], positions=supercell.positions[sites], cell=cell, pbc=True)
+    return FoldedCell(small, folded, tuple(float(x) for x in qpoint))
+
+
+def sites_of(cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Sites of a small cell on which the atoms of a supercell stand.
+
+    :param cell: rows, Å; its lattice holds that of the supercell.
+    :param positions: of the atoms, shape ``(n_super, 3)``, Å.
+    :param numbers: what tells species apart, shape ``(n_super,)``.
+    :return: the site of each atom, shape ``(n_super,)``, and the first atom on each site.
+    """
     inverse = np.linalg.inv(cell)
     sites: list[int] = []
-    owner = np.empty(len(supercell), dtype=int)
-    for atom in range(len(supercell)):
+    owner = np.empty(len(positions), dtype=int)
+    for atom in range(len(positions)):
         for k, site in enumerate(sites):
-            shift = (supercell.positions[atom] - supercell.positions[site]) @ inverse
-            if (
-                supercell.numbers[atom] == supercell.numbers[site]
-                and np.abs((shift - np.rint(shift)) @ cell).max() < 1e-3
-            ):
+            shift = (positions[atom] - positions[site]) @ inverse
+            if numbers[atom] == numbers[site] and np.abs((shift - np.rint(shift)) @ cell).max() < 1e-3:
                 owner[atom] = k
                 break
         else:
             owner[atom] = len(sites)
             sites.append(atom)
-    expected = len(primitive) * round(abs(np.linalg.det(basis)))
-    if len(sites) != expected:
-        raise ValueError(f'the supercell folds onto {len(sites)} sites, wanted {expected}: are positions perfect?')
-    folded = np.zeros((len(sites), len(sites), 3, 3))
+    return owner, sites
+
+
+def folded_pairs(of_pairs: np.ndarray, owner: np.ndarray, sites: list[int]) -> np.ndarray:
+    """What pairs of a supercell have, force constants for one, summed over the images of the second atom.
+
+    :param of_pairs: shape ``(n_super, n_super, ...)``.
+    :param owner: see :func:`sites_of`; likewise ``sites``.
+    :return: shape ``(n_sites, n_sites, ...)``.
+    """
+    folded = np.zeros((len(sites), len(sites), *of_pairs.shape[2:]))
     for atom, site in enumerate(owner):
-        folded[:, site] += force_constants[sites, atom]
-    small = Atoms(numbers=supercell.numbers[sites], positions=supercell.positions[sites], cell=cell, pbc=True)
-    return FoldedCell(small, folded, tuple(float(x) for x in qpoint))
+        folded[:, site] += of_pairs[sites, atom]
+    return folded
 
 
 def irreducible_qpoints(qpoints: np.ndarray, rotations: np.ndarray) -> np.ndarray:

@@ -17,11 +17,12 @@ from aiida_mlfc.core.potentials.training.expansion_rows import Terms, derivative
 from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.third_order import ThirdOrder
+from aiida_mlfc.core.structures.sublattices import folded_pairs, sites_of
 
 #: of each folded cell; their rms strain in each component, and rms shift of each atom in each direction, Å
 DISTORTIONS, STRAIN, SHIFT = 2, 0.01, 0.02
-#: of a supercell whose third order is known
-CHANGES = 6
+#: shifts of a supercell whose third order is known; for each folded cell, changes of volume and strains of any kind
+SHIFTED, STRAINED = 6, 2
 #: how much smaller its distortions and displacements are, so that what is found is the first order of both
 SMALL = 0.1
 #: by order in the distortion: how much of it, and the factor of the difference
@@ -47,31 +48,80 @@ def distortions(
 
 
 def known_changes(
-    model: DXModel, terms: Terms, material: Material, third: ThirdOrder, seed: int
+    model: DXModel, terms: Terms, material: Material, third: ThirdOrder, recipe: Recipe
 ) -> list[tuple[Tensor, Tensor]]:
-    """Rows of the first change of harmonic forces of the supercell, and what is left for them of that of third order.
+    """Rows of the first change of harmonic forces, and what is left for them of that of third order.
 
-    Residuals are relative to all of it.
+    Half of them are of the supercell with its atoms shifted, half of the folded cells under strain, displaced as in
+    training: where soft modes are drawn larger their change counts like that of hard ones. Residuals are relative to
+    all labels of their half.
 
     :param model: its expansion says nothing yet.
     :param third: of the supercell.
     """
-    assert model.expansion is not None
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(recipe.seed)
+    found = [
+        *_in_proportion(_shifted(model, terms, material, third, rng)),
+        *_in_proportion(_strained(model, terms, material, third, recipe, rng)),
+    ]
+    return [(rows / 2**0.5, labels / 2**0.5) for rows, labels in found]
+
+
+def _in_proportion(found: Iterator[tuple[Tensor, Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """Rows and what is left for them, relative to all labels."""
+    some = list(found)
+    size = sum(float(labels.square().sum()) for _, labels, _ in some) ** 0.5
+    return [(rows / size, (labels - of_rest) / size) for rows, labels, of_rest in some]
+
+
+def _shifted(
+    model: DXModel, terms: Terms, material: Material, third: ThirdOrder, rng: np.random.Generator
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Rows, labels, and what the rest of the model says, of the supercell with all atoms shifted."""
     graph = material.supercell.to(torch.float64, 'cpu')
-    found, size = [], 0.0
-    for _ in range(CHANGES):
-        strain = SMALL * STRAIN * rng.standard_normal((3, 3))
-        strain = (strain + strain.T) / 2
+    for _ in range(SHIFTED):
         shifts = SMALL * SHIFT * rng.standard_normal((graph.n_atoms, 3))
         u = np.zeros((graph.n_atoms, 3))
         u[third.atoms] = SMALL * DISPLACEMENT * rng.standard_normal((len(third.atoms), 3))
-        rows = _change(model.expansion, terms, graph, strain, shifts, u, 1)
-        labels = torch.as_tensor(-np.einsum('ijab,ia->jb', third.change(strain, shifts), u[third.atoms])).reshape(-1)
-        size += float(labels.square().sum())
-        rest = sum(w * energy_forces(model, moved)[1].detach() for moved, w in _sides(graph, strain, shifts, u, 1))
-        found.append((rows, labels - torch.as_tensor(rest).reshape(-1)))
-    return [(rows / size**0.5, labels / size**0.5) for rows, labels in found]
+        change = -np.einsum('ijab,ia->jb', third.change(np.zeros((3, 3)), shifts), u[third.atoms])
+        rows, of_rest = _first_change(model, terms, graph, np.zeros((3, 3)), shifts, u)
+        yield rows, torch.as_tensor(change).reshape(-1), of_rest
+
+
+def _strained(
+    model: DXModel, terms: Terms, material: Material, third: ThirdOrder, recipe: Recipe, rng: np.random.Generator
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The same of the folded cells under strain: as many times larger and smaller as of other shape."""
+    whole = material.supercell.to(torch.float64, 'cpu')
+    species = whole.atom_types.argmax(1).numpy()
+    for cell in material.cells:
+        graph = cell.graph.to(torch.float64, 'cpu')
+        vectors = graph.cell[0].numpy()
+        periods = whole.cell[0].numpy() @ np.linalg.inv(vectors)
+        if np.abs(periods - np.rint(periods)).max() > 1e-3:
+            # a wave vector that the supercell does not hold
+            continue
+        owner, sites = sites_of(vectors, whole.positions.numpy(), species)
+        folded = folded_pairs(third.strained, owner, sites)
+        for strain in [np.eye(3)] * STRAINED + [rng.standard_normal((3, 3)) for _ in range(STRAINED)]:
+            strain = SMALL * STRAIN * (strain + strain.T) / 2
+            u, _, factors = cell.draw('half' if recipe.half else 'white', rng)
+            u = SMALL * u
+            change = -np.einsum('ijabcd,cd,jb->ia', folded, strain, u)
+            rows, of_rest = _first_change(model, terms, graph, strain, np.zeros_like(u), u)
+            scale = torch.as_tensor(factors).reshape(-1) / u.size**0.5
+            yield scale[:, None] * rows, scale * torch.as_tensor(change).reshape(-1), scale * of_rest
+
+
+def _first_change(
+    model: DXModel, terms: Terms, graph: AtomGraph, strain: np.ndarray, shifts: np.ndarray, u: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """Rows of the expansion, and the change that the rest of the model has."""
+    assert model.expansion is not None
+    of_rest = torch.zeros(u.size, dtype=torch.float64)
+    for moved, weight in _sides(graph, strain, shifts, u, 1):
+        of_rest += weight * energy_forces(model, moved)[1].detach().reshape(-1)
+    return _change(model.expansion, terms, graph, strain, shifts, u, 1), of_rest
 
 
 def _change(

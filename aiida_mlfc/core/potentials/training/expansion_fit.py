@@ -43,11 +43,9 @@ MOST_SUPERCELLS = 12
 #: (at 0 neither)
 PRIOR = {'pair_roughness': 1e-7, 'pair_size': 1e-6, 'triplet_size': 1e-5, 'distortion': 0.1}
 #: weights where third order is known: of the relative error of the changes it predicts, and of the second change with
-#: distortions in place of the first. On silicon 0.01 for the former takes the error of the change with volume from 17
-#: to 11 %, and that of the force constants themselves from 1.2 to 1.5 %
-THIRD_ORDER, CURVATURE = 0.003, 0.1
-#: sizes of coefficients are held so much less where all sets of a chemical system have third order
-LOOSER = 0.01
+#: distortions in place of the first. On silicon, at 0.01 for the former, force constants of DFT at two volumes differ
+#: from what is learned of it by 9 %, at 0.03 by 11
+THIRD_ORDER, CURVATURE = 0.01, 0.1
 #: coefficients of one chemical system, and of those that systems share: five elements. Four dense matrices of so many,
 #: which elimination needs, are 13 GB
 MOST_SOLVED_FOR = 20_000
@@ -101,11 +99,9 @@ def fit_expansion(
     equations = {types: NormalEquations(terms[types].columns, n_draws, recipe.seed) for types in systems}
     known: list[str] = []
     for types, alike in systems.items():
-        here, held = equations[types], dict(weights)
+        here = equations[types]
         thirds = [_third_order(model, material, recipe) if weights['distortion'] else None for material in alike]
         known += [material.name for material, third in zip(alike, thirds, strict=True) if third is not None]
-        if all(third is not None for third in thirds):
-            held |= {name: LOOSER * weights[name] for name in ('pair_size', 'triplet_size')}
         for material, third in zip(alike, thirds, strict=True):
             for rows, labels, of_forces in _residuals(model, terms[types], material, recipe):
                 if not of_forces:
@@ -115,14 +111,14 @@ def fit_expansion(
                 here.add(rows, labels)
                 total, given = total + of_forces, given + float(labels.square().sum())
             if third is not None:
-                for rows, labels in known_changes(model, terms[types], material, third, recipe.seed):
+                for rows, labels in known_changes(model, terms[types], material, third, recipe):
                     here.hold(THIRD_ORDER**0.5 * rows, THIRD_ORDER**0.5 * labels)
                 for rows in distortions(expansion, terms[types], material, recipe, order=2):
                     here.hold(CURVATURE**0.5 * rows)
             elif weights['distortion']:
                 for rows in distortions(expansion, terms[types], material, recipe, order=1):
                     here.hold(weights['distortion'] ** 0.5 * rows)
-        elimination.add(here, _prior(expansion, terms[types], held, elimination.uses))
+        elimination.add(here, _prior(expansion, terms[types], weights, elimination.uses))
     solution, draws = elimination.solve()
     # the last coefficients may be of no system at all
     missing = expansion.n_coefficients - len(solution)

@@ -45,11 +45,14 @@ class ThirdOrder:
     :param atoms: of the rows, numbers in the supercell, one of each kind under translations, shape ``(n_rows,)``.
     :param vectors: from these to the nearest images of all atoms, shape ``(n_rows, n_super, 3)``, Å; the mean of
         images that are equally near.
+    :param strained: ∂Φ2/∂ε of all atoms, strain as it enters :meth:`change`, shape ``(n_super, n_super, 3, 3, 3, 3)``,
+        eV/Å²; the last two axes are those of the strain.
     """
 
     constants: np.ndarray
     atoms: np.ndarray
     vectors: np.ndarray
+    strained: np.ndarray
 
     def change(self, strain: np.ndarray, shifts: np.ndarray) -> np.ndarray:
         """δΦ2 of the rows, shape ``(n_rows, n_super, 3, 3)``, eV/Å².
@@ -100,10 +103,11 @@ def _determined(
     if not np.linalg.norm(left) < MOST_LEFT * np.linalg.norm(forces):
         return None
     atoms = np.array(fit.p2s_map)
-    vectors, n_images = _vectors(supercell, atoms)
-    found, pairs = ThirdOrder(third[atoms], atoms, vectors), np.linalg.norm(second[atoms], axis=(2, 3))
+    vectors, n_images = _vectors(supercell, np.arange(len(supercell)))
+    strained = np.stack([np.einsum('jkabc,kd->jabcd', row, some) for row, some in zip(third, vectors, strict=True)])
+    found, pairs = ThirdOrder(third[atoms], atoms, vectors[atoms], strained), np.linalg.norm(second, axis=(2, 3))
     still, no_strain = np.zeros((len(supercell), 3)), np.zeros((3, 3))
-    if not np.linalg.norm(pairs[n_images > 1]) < MOST_AMBIGUOUS * np.linalg.norm(found.change(np.eye(3), still)):
+    if not np.linalg.norm(pairs[n_images > 1]) < MOST_AMBIGUOUS * np.linalg.norm(np.trace(strained, axis1=4, axis2=5)):
         return None
     del third
     noise = max(FORCE_NOISE, float(np.sqrt(np.sum(left**2) / free))) * rng.standard_normal(forces.shape)

@@ -150,7 +150,7 @@ def test_what_the_network_says_of_it_is_not_learned_twice(reference):
     config = DXConfig(species=(11, 17), channels=8, expansion_systems=((11, 17),), **LENGTHS)
     model = DXModel(config).double().requires_grad_(False)
     material, terms, third = prepare(reference, model), terms_among(model.expansion, (0, 1)), third_of(reference)
-    labels = known_changes(model, terms, material, third, 0)[0][1]
+    labels = known_changes(model, terms, material, third, Recipe())[0][1]
     rng, n = np.random.default_rng(0), len(reference.supercell)
     strain = SMALL * changes.STRAIN * rng.standard_normal((3, 3))
     strain = (strain + strain.T) / 2
@@ -166,7 +166,7 @@ def test_what_the_network_says_of_it_is_not_learned_twice(reference):
             forces = energy_forces(model, build_graph(moved, model.cutoff, model.species))[1].numpy()
             of_network += side * sign / 4 * forces
     model.silence()
-    whole = known_changes(model, terms, material, third, 0)[0][1]
+    whole = known_changes(model, terms, material, third, Recipe())[0][1]
     of_dft = -np.einsum('ijab,ia->jb', third.change(strain, shifts), u[third.atoms])
     size = np.linalg.norm(of_dft) / float(whole.norm())
     largest = np.abs(of_network).max()
