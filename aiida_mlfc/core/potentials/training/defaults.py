@@ -32,7 +32,7 @@ _RECIPE: dict[str, Any] = {'supercell_share': 0.3, 'n_undisplaced': 1}
 #: 2.1, but with the first its soft modes, interpolated near Γ, are off by up to 1.2 THz, with the second by 0.5
 TRIPLETS = {1: (7.0, 0.45), 2: (7.0, 0.6), 3: (7.0, 0.6), 4: (6.0, 0.6)}
 #: entries of the matrices of all chemical systems for which it is not the last: 2 GB, some sixty systems of two
-#: elements, or seven of three
+#: elements, or six of three
 MOST_ENTRIES_OF_FINER = 250_000_000
 #: a step costs the same for every material if its batch has about so many edges; below, it is limited by overhead
 EDGES_PER_STEP = 1800

@@ -1,8 +1,11 @@
 """How force constants change with strain: from forces at one volume, against springs whose answer is known."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.build import bulk
 
 from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces
@@ -20,6 +23,7 @@ from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.third_order import third_order
 from aiida_mlfc.core.structures.cells import to_phonopy
+from aiida_mlfc.core.structures.sublattices import sites_of
 
 from ...toy_mirrors import LATTICE, exact_force_constants, labelled, springs
 
@@ -144,31 +148,83 @@ def test_an_expansion_learns_it_from_one_volume(reference, monkeypatch):
     assert 0 < fit.left < 0.002
 
 
-def test_what_the_network_says_of_it_is_not_learned_twice(reference):
-    """It is taken off the labels: by forces of cells that are strained and displaced here, without the design rows."""
+def test_what_strain_does_to_all_atoms(reference):
+    third, n = third_of(reference), len(reference.supercell)
+    whole = np.einsum('ijabcd,cd->ijab', third.strained, STRAIN)
+    expected = exact_change(reference.supercell, STRAIN, np.zeros((n, 3)))
+    assert np.linalg.norm(whole - expected) < 0.05 * np.linalg.norm(expected)
+    assert np.abs(whole - whole.transpose(1, 0, 3, 2)).max() < 1e-10 * np.abs(whole).max()
+    assert (third.change(STRAIN, np.zeros((n, 3))) == whole[third.atoms]).all()
+
+
+@pytest.fixture(scope='module')
+def talking(reference):
+    """A model whose network says something, what it is to learn, and the rows and labels of one that is silent."""
     torch.manual_seed(0)
     config = DXConfig(species=(11, 17), channels=8, expansion_systems=((11, 17),), **LENGTHS)
     model = DXModel(config).double().requires_grad_(False)
     material, terms, third = prepare(reference, model), terms_among(model.expansion, (0, 1)), third_of(reference)
-    labels = known_changes(model, terms, material, third, Recipe())[0][1]
-    rng, n = np.random.default_rng(0), len(reference.supercell)
-    strain = SMALL * changes.STRAIN * rng.standard_normal((3, 3))
-    strain = (strain + strain.T) / 2
-    shifts = SMALL * changes.SHIFT * rng.standard_normal((n, 3))
-    u = np.zeros((n, 3))
-    u[third.atoms] = SMALL * DISPLACEMENT * rng.standard_normal((len(third.atoms), 3))
-    of_network = np.zeros((n, 3))
+    with_network = known_changes(model, terms, material, third, Recipe())
+    silent = deepcopy(model)
+    silent.silence()
+    return model, material, third, with_network, known_changes(silent, terms, material, third, Recipe())
+
+
+def four_sides(model, graph, strain, shifts, u):
+    """Change of the forces that are odd in u, by cells strained and displaced here, without the design rows."""
+    numbers, cell = np.array(model.species)[graph.atom_types.argmax(1)], graph.cell[0].numpy()
+    atoms = Atoms(numbers, graph.positions.numpy(), cell=cell, pbc=True)
+    total = np.zeros((len(atoms), 3))
     for side in (1, -1):
         for sign in (1, -1):
-            moved = reference.supercell.copy()
+            moved = atoms.copy()
             moved.set_cell(moved.cell @ (np.eye(3) + side * strain), scale_atoms=True)
             moved.positions += side * shifts + sign * u
             forces = energy_forces(model, build_graph(moved, model.cutoff, model.species))[1].numpy()
-            of_network += side * sign / 4 * forces
-    model.silence()
-    whole = known_changes(model, terms, material, third, Recipe())[0][1]
-    of_dft = -np.einsum('ijab,ia->jb', third.change(strain, shifts), u[third.atoms])
-    size = np.linalg.norm(of_dft) / float(whole.norm())
-    largest = np.abs(of_network).max()
-    assert np.abs(size * (whole - labels).numpy() - of_network.ravel()).max() < 1e-4 * largest
+            total += side * sign / 4 * forces
+    return total
+
+
+@pytest.mark.parametrize('which', ['shifts', 'strain'])
+def test_what_the_network_says_of_it_is_not_learned_twice(talking, which):
+    """It is taken off the labels."""
+    model, material, third, with_network, silent = talking
+    rng, n = np.random.default_rng(Recipe().seed), material.supercell.n_atoms
+    for _ in range(1 if which == 'shifts' else changes.SHIFTED):
+        shifts = SMALL * changes.SHIFT * rng.standard_normal((n, 3))
+        u = np.zeros((n, 3))
+        u[third.atoms] = SMALL * DISPLACEMENT * rng.standard_normal((len(third.atoms), 3))
+    if which == 'shifts':
+        of_network, k, of_one = four_sides(model, material.supercell, np.zeros((3, 3)), shifts, u), 0, 1.0
+        of_dft = -np.einsum('ijab,ia->jb', third.change(np.zeros((3, 3)), shifts), u[third.atoms])
+    else:
+        for _ in range(changes.STRAINED):
+            rng.standard_normal((3, 3))
+        cell, k = material.cells[0], changes.SHIFTED
+        u, _, factors = cell.draw('half', rng)
+        of_one = factors / factors.size**0.5
+        strain = SMALL * changes.STRAIN * np.eye(3)
+        of_network = four_sides(model, cell.graph, strain, np.zeros_like(u), SMALL * u)
+        owner, sites = sites_of(cell.graph.cell[0].numpy(), material.supercell.positions.numpy(), np.zeros(n))
+        assert cell.graph.n_atoms == len(sites) == 2
+        of_dft = np.zeros_like(u)
+        for image, j in enumerate(owner):
+            by_strain = np.einsum('iabcd,cd->iab', third.strained[sites, image], strain)
+            of_dft -= by_strain @ (SMALL * u[j])
+    whole, labels = (some[k][1].numpy().reshape(-1, 3) for some in (silent, with_network))
+    size = np.linalg.norm(of_one * of_dft) / np.linalg.norm(whole)
+    largest = np.abs(of_one * of_network).max()
+    assert np.abs(size * (whole - labels) - of_one * of_network).max() < 1e-4 * largest
     assert largest > 1e-9
+    assert np.abs(size * whole - of_one * of_dft).max() < 1e-9 * np.abs(of_one * of_dft).max()
+
+
+def test_wave_vectors_that_the_supercell_does_not_hold_teach_no_strain(reference):
+    torch.manual_seed(0)
+    model = DXModel(DXConfig(species=(11, 17), channels=8, expansion_systems=((11, 17),), **LENGTHS)).double()
+    terms, third = terms_among(model.expansion, (0, 1)), third_of(reference)
+    known, more = (
+        known_changes(model, terms, prepare(reference, model, extra), third, Recipe())
+        for extra in ((), ((1 / 3, 0.0, 0.0),))
+    )
+    assert len(known) == len(more)
