@@ -34,7 +34,13 @@ from aiida_mlfc.core.potentials.derivatives.rows import directional_responses
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.training.batches import prepare
-from aiida_mlfc.core.potentials.training.defaults import crystal_systems, default_config, default_recipe, repeated
+from aiida_mlfc.core.potentials.training.defaults import (
+    crystal_systems,
+    default_config,
+    default_recipe,
+    repeated,
+    triplet_lengths,
+)
 from aiida_mlfc.core.potentials.training.expansion_fit import fit_expansion
 from aiida_mlfc.core.potentials.training.loop import Trainer
 from aiida_mlfc.core.potentials.training.references import Reference, load_reference
@@ -112,7 +118,9 @@ def train_dx(reference: Reference, changes: dict[str, Any], seconds: float, seed
 
 def fit_dx(reference: Reference, seed: int, model: dict[str, Any]) -> Any:
     """The expansion of a dx whose network says nothing; as :func:`train_dx`."""
-    network = DXModel(default_config([reference], expansion_systems=crystal_systems([reference]), **model))
+    systems = crystal_systems([reference])
+    changes = {'expansion_systems': systems, **triplet_lengths(systems, **model), **model}
+    network = DXModel(default_config([reference], **changes))
     network.silence()
     started = time.process_time()
     fit_expansion(network, [prepare(reference, network)], default_recipe(seed, 1))
