@@ -27,12 +27,12 @@ _MODEL: dict[str, Any] = {
 #: differences from the recipe of the shipped potentials, which learn eight materials at once: real supercells more
 #: often, one primitive cell at rest in each step
 _RECIPE: dict[str, Any] = {'supercell_share': 0.3, 'n_undisplaced': 1}
-#: reach of triplets and spacing of their grid, Å, by the largest number of elements of a crystal; beyond, the last. Of
-#: force constants of silicon 0.13 % are left by the first, 0.5 by the second, 1.4 by the last; of quartz 1.2, 1.7 and
-#: 2.1, but with the first its soft modes, interpolated near Γ, are off by up to 1.2 THz, with the second by 0.5
-TRIPLETS = {1: (7.0, 0.45), 2: (7.0, 0.6), 3: (7.0, 0.6), 4: (6.0, 0.6)}
-#: entries of the matrices of all chemical systems for which it is not the last: 2 GB, some sixty systems of two
-#: elements, or six of three
+#: reach of triplets and spacing of their grid, Å, the best first. Of force constants of silicon 0.35 % are left by
+#: the first, and of quartz 1.6; 1.8 by the second
+TRIPLETS = ((7.0, 0.45), (7.0, 0.6), (6.0, 0.6))
+#: coefficients of one chemical system for which it is not the last: two elements on the first, three on the second
+MOST_OF_FINER = 6_000
+#: entries of the matrices of all of them: 2 GB, fourteen systems of two elements on the first, sixty on the second
 MOST_ENTRIES_OF_FINER = 250_000_000
 #: a step costs the same for every material if its batch has about so many edges; below, it is limited by overhead
 EDGES_PER_STEP = 1800
@@ -76,14 +76,14 @@ def triplet_lengths(systems: Sequence[Sequence[int]], **changes: Any) -> dict[st
     """
     if set(changes) & {'triplet_cutoff', 'triplet_spacing'}:
         return {}
-    cutoff, spacing = TRIPLETS[min(max(map(len, systems)), max(TRIPLETS))]
-    pair_cutoff, pair_spacing = (changes.get(name, getattr(DXConfig, name)) for name in ('pair_cutoff', 'pair_spacing'))
-    sizes = [
-        ClusterExpansion(n, [range(n)], pair_cutoff, cutoff, pair_spacing, spacing).n_coefficients
-        for n in map(len, systems)
-    ]
-    if sum(n * n for n in sizes) > MOST_ENTRIES_OF_FINER:
-        cutoff, spacing = TRIPLETS[max(TRIPLETS)]
+    pairs = [changes.get(name, getattr(DXConfig, name)) for name in ('pair_cutoff', 'pair_spacing')]
+    for cutoff, spacing in TRIPLETS:
+        sizes = [
+            ClusterExpansion(n, [range(n)], pairs[0], cutoff, pairs[1], spacing).n_coefficients
+            for n in map(len, systems)
+        ]
+        if max(sizes) <= MOST_OF_FINER and sum(n * n for n in sizes) <= MOST_ENTRIES_OF_FINER:
+            break
     return {'triplet_cutoff': cutoff, 'triplet_spacing': spacing}
 
 

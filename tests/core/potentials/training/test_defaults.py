@@ -17,14 +17,15 @@ def lengths(systems, **changes):
     ('systems', 'expected'),
     [
         ([(14,)], (7.0, 0.45)),
-        ([(14,), (8, 14)], (7.0, 0.6)),
+        ([(14,), (8, 14)], (7.0, 0.45)),
         ([(8, 20, 22)], (7.0, 0.6)),
         ([(3, 8, 30, 32)], (6.0, 0.6)),
         ([(1, 6, 8, 9, 19)], (6.0, 0.6)),
+        ([(8, z) for z in range(20, 50)], (7.0, 0.6)),
         # as many as a small data base holds: their matrices would not fit into memory
         ([(8, 12, z) for z in range(20, 40)], (6.0, 0.6)),
     ],
-    ids=['one', 'two', 'three', 'four', 'five', 'many of three'],
+    ids=['one', 'two', 'three', 'four', 'five', 'many of two', 'many of three'],
 )
 def test_by_the_number_of_elements(systems, expected):
     assert lengths(systems) == expected
