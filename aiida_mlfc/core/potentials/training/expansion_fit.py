@@ -38,12 +38,12 @@ BETWEEN, DRAWS_BETWEEN = 0.3, 1
 #: DFT supercells of a material that are learned from
 MOST_SUPERCELLS = 12
 #: weights of the prior, beside mean squared relative errors of forces: third differences of pair coefficients at
-#: ``TYPICAL`` and growing as r⁸, pair coefficients, triplet coefficients and their roughness, in 1/eV²; and the change of
-#: forces with random distortions of the crystal, relative to forces, in place of which third order is learned where it
-#: is known (at 0 neither)
+#: ``TYPICAL`` and growing as r⁸, pair coefficients, triplet coefficients and their roughness, in 1/eV²; and the
+#: change of forces with random distortions of the crystal, relative to forces, in place of which third order is learned
+#: where it is known (at 0 neither)
 PRIOR = {'pair_roughness': 1e-7, 'pair_size': 1e-6, 'triplet_size': 2e-7, 'distortion': 0.1}
-#: Å, over which triplet terms are smooth. Without it, on a grid of 0.45 Å, what was learned of cubic silicon is wrong by
-#: 43 % in hexagonal silicon, with it by 12 (one displacement), and by 20 and 10 (56 configurations)
+#: Å, over which triplet terms are smooth. Without it, on a grid of 0.45 Å, what was learned of cubic silicon is wrong
+#: by 43 % in hexagonal silicon, with it by 12 (one displacement), and by 20 and 10 (56 configurations)
 SMOOTH = 2.0
 #: weights where third order is known: of the relative error of the changes it predicts, and of the second change with
 #: distortions in place of the first. On silicon, at 0.01 for the former, force constants of DFT at two volumes differ
@@ -238,8 +238,8 @@ def _prior(expansion: ClusterExpansion, terms: Terms, weights: dict[str, float],
 def _smooth(splines: Splines) -> Tensor:
     """The quadratic form of functions that are small and smooth over ``SMOOTH``, and smaller farther away.
 
-    ∫ (w f)² + SMOOTH⁴ (w f″)² dr / SMOOTH by coefficients, w growing as r beyond ``TYPICAL``: hardly dependent on the
-    grid.
+    ∫ (w f)² + SMOOTH⁴ ((w f)″)² dr / SMOOTH by coefficients, w growing as r beyond ``TYPICAL``; nearly the same on
+    any grid.
     """
     eye = torch.eye(splines.n, dtype=torch.float64)
     at = splines.first + splines.spacing * torch.arange(splines.n, dtype=torch.float64)
