@@ -1,8 +1,7 @@
 """The cluster expansion by linear least squares: the residuals of the loss, and a prior of smooth functions.
 
 Forces and stress are linear in the coefficients, so the minimum is found by solving once. What the data leave open, the
-prior decides: pair functions with small third differences, small and smooth triplet terms. Without it, functions that
-are right at the distances of one crystal are wild between them, and wrong at any other volume.
+prior decides (:mod:`~aiida_mlfc.core.potentials.training.expansion_prior`).
 
 How harmonic forces change when a crystal is strained or distorted is learned where its set has third order
 (:mod:`~aiida_mlfc.core.potentials.training.third_order`), and how that changes is held small. Of other sets the change
@@ -20,11 +19,11 @@ from phonopy.structure.atoms import PhonopyAtoms
 from torch import Tensor, nn
 
 from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces_stress
-from aiida_mlfc.core.potentials.dx.expansion import DEGREES, ClusterExpansion, Splines
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.training.batches import Material
 from aiida_mlfc.core.potentials.training.expansion_changes import distortions, known_changes
+from aiida_mlfc.core.potentials.training.expansion_prior import PRIOR, prior_blocks
 from aiida_mlfc.core.potentials.training.expansion_rows import Terms, derivative_rows, terms_among
 from aiida_mlfc.core.potentials.training.normal_equations import Elimination, NormalEquations
 from aiida_mlfc.core.potentials.training.recipe import Recipe
@@ -37,14 +36,6 @@ DRAWS = 3
 BETWEEN, DRAWS_BETWEEN = 0.3, 1
 #: DFT supercells of a material that are learned from
 MOST_SUPERCELLS = 12
-#: weights of the prior, beside mean squared relative errors of forces: third differences of pair coefficients at
-#: ``TYPICAL`` and growing as r⁸, pair coefficients, triplet coefficients and their roughness, in 1/eV²; and the
-#: change of forces with random distortions of the crystal, relative to forces, in place of which third order is learned
-#: where it is known (at 0 neither)
-PRIOR = {'pair_roughness': 1e-7, 'pair_size': 1e-6, 'triplet_size': 2e-7, 'distortion': 0.1}
-#: Å, over which triplet terms are smooth. Without it, on a grid of 0.45 Å, what was learned of cubic silicon is wrong
-#: by 43 % in hexagonal silicon, with it by 12 (one displacement), and by 20 and 10 (56 configurations)
-SMOOTH = 2.0
 #: weights where third order is known: of the relative error of the changes it predicts, and of the second change with
 #: distortions in place of the first. On silicon, at 0.01 for the former, force constants of DFT at two volumes differ
 #: from what is learned of it by 9 %, at 0.03 by 11
@@ -54,8 +45,6 @@ THIRD_ORDER, CURVATURE = 0.01, 0.1
 MOST_SOLVED_FOR = 20_000
 #: entries of the matrices of all systems: 6.4 GB, beside those of the one that is solved
 MOST_ENTRIES = 800_000_000
-#: distance of neighbours, Å
-TYPICAL = 2.5
 
 
 class FittedExpansion(NamedTuple):
@@ -121,7 +110,7 @@ def fit_expansion(
             elif weights['distortion']:
                 for rows in distortions(expansion, terms[types], material, recipe, order=1):
                     here.hold(weights['distortion'] ** 0.5 * rows)
-        elimination.add(here, _prior(expansion, terms[types], weights, elimination.uses))
+        elimination.add(here, prior_blocks(expansion, terms[types], weights, elimination.uses))
     solution, draws = elimination.solve()
     # the last coefficients may be of no system at all
     missing = expansion.n_coefficients - len(solution)
@@ -212,38 +201,3 @@ def _forces(model: DXModel, terms: Terms, graph: AtomGraph) -> tuple[Tensor, Ten
     assert model.expansion is not None
     forces = energy_forces_stress(model, graph)[1].detach()
     return derivative_rows(model.expansion, terms, graph).forces.flatten(0, 1), forces.reshape(-1)
-
-
-def _prior(expansion: ClusterExpansion, terms: Terms, weights: dict[str, float], uses: Tensor) -> list[Tensor]:
-    """The quadratic form of the prior of one system: blocks along its diagonal.
-
-    :param uses: how many systems have each coefficient, and so a part of its prior.
-    """
-    splines = expansion.pair_splines
-    eye = torch.eye(splines.n, dtype=torch.float64)
-    third = torch.diff(eye, n=3, dim=0)
-    # between the second and the third of four neighbouring splines
-    at = splines.first + splines.spacing * (torch.arange(len(third), dtype=torch.float64) + 1.5)
-    # What is left of an interaction at twice the distance is a small part of it, and so is its roughness.
-    third = (at / TYPICAL)[:, None] ** 4 * third
-    pair = weights['pair_roughness'] * third.T @ third + weights['pair_size'] * eye
-    along = _smooth(expansion.triplet_splines)
-    triplet = weights['triplet_size'] * torch.kron(along, along)
-    blocks = [pair] * len(terms.pairs) + [triplet] * (len(terms.triplets) * len(DEGREES))
-    # a pair or a triplet is shared as a whole
-    firsts = np.cumsum([0, *(len(block) for block in blocks[:-1])])
-    return [block / uses[terms.columns[first]] for block, first in zip(blocks, firsts, strict=True)]
-
-
-def _smooth(splines: Splines) -> Tensor:
-    """The quadratic form of functions that are small and smooth over ``SMOOTH``, and smaller farther away.
-
-    ∫ (w f)² + SMOOTH⁴ ((w f)″)² dr / SMOOTH by coefficients, w growing as r beyond ``TYPICAL``; nearly the same on
-    any grid.
-    """
-    eye = torch.eye(splines.n, dtype=torch.float64)
-    at = splines.first + splines.spacing * torch.arange(splines.n, dtype=torch.float64)
-    weighted = (at / TYPICAL).clamp(min=1.0)[:, None] * eye
-    bent = torch.diff(eye, n=2, dim=0) @ weighted
-    per_length = splines.spacing / SMOOTH
-    return per_length * (weighted.T @ weighted + per_length**-4 * bent.T @ bent)
