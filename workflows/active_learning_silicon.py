@@ -110,9 +110,11 @@ for number, done in enumerate(summary['rounds'], start=1):
     print(f'\nround {number}: uncertainties from {done["calibrated on"]}; they count {done["factor"]:.2f} times')
     for key, row in done['crystals'].items():
         said = done['asked'].get(key) or (f'open: {done["open"][key]}' if key in done['open'] else '')
-        spread = row['uncertainty'] if row['uncertainty'] is not None else float('nan')
-        print(f'  {key:8} lowest {row["min_frequency"]:7.3f} THz, uncertain by {spread:.3f} THz  {said}')
+        # one that failed, or whose potential cannot say how unsure it is, has nothing there
+        lowest, spread = (float('nan') if row[x] is None else row[x] for x in ('min_frequency', 'uncertainty'))
+        print(f'  {key:8} lowest {lowest:7.3f} THz, uncertain by {spread:.3f} THz  {said}')
     for key, error in done.get('errors', {}).items():
-        print(f'  {key} by pw.x: the potential was off by {error["frequency_rms"]:.3f} THz (rms)')
+        off = f'off by {error["frequency_rms"]:.3f} THz (rms)' if error else 'without phonons of it to compare with'
+        print(f'  {key} by pw.x: the potential was {off}')
 print(f'\nstopped: {summary["stopped"]} (exit status {process.exit_status})')
 print(f'{OUTPUT / potential.filename}, sha256 {potential.sha256[:12]}; {process.process_label} {process.uuid}')
