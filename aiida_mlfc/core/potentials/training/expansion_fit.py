@@ -25,6 +25,7 @@ from aiida_mlfc.core.potentials.training.batches import Material
 from aiida_mlfc.core.potentials.training.expansion_changes import distortions, known_changes
 from aiida_mlfc.core.potentials.training.expansion_prior import PRIOR, prior_blocks
 from aiida_mlfc.core.potentials.training.expansion_rows import Terms, derivative_rows, terms_among
+from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT
 from aiida_mlfc.core.potentials.training.normal_equations import Elimination, NormalEquations
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.third_order import ThirdOrder, third_order
@@ -110,7 +111,8 @@ def fit_expansion(
             elif weights['distortion']:
                 for rows in distortions(expansion, terms[types], material, recipe, order=1):
                     here.hold(weights['distortion'] ** 0.5 * rows)
-        elimination.add(here, prior_blocks(expansion, terms[types], weights, elimination.uses))
+        stiffness = float(np.mean([material.force_scale for material in alike])) / DISPLACEMENT
+        elimination.add(here, prior_blocks(expansion, terms[types], weights, elimination.uses, stiffness))
     solution, draws = elimination.solve()
     # the last coefficients may be of no system at all
     missing = expansion.n_coefficients - len(solution)

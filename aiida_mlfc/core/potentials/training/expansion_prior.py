@@ -14,22 +14,26 @@ from aiida_mlfc.core.potentials.dx.expansion import DEGREES, ClusterExpansion, S
 from aiida_mlfc.core.potentials.training.expansion_rows import Terms
 
 #: weights of the prior, beside mean squared relative errors of forces: third differences of pair coefficients at
-#: ``TYPICAL`` and growing as r⁸, pair coefficients, triplet coefficients and their roughness, in 1/eV²; and the
-#: change of forces with random distortions of the crystal, relative to forces, in place of which third order is learned
-#: where it is known (at 0 neither)
-PRIOR = {'pair_roughness': 1e-7, 'pair_size': 1e-6, 'triplet_size': 2e-7, 'distortion': 0.1}
-#: Å, over which triplet terms are smooth. Without it, on a grid of 0.45 Å, what was learned of cubic silicon is wrong
-#: by 43 % in hexagonal silicon, with it by 12 (one displacement), and by 20 and 10 (56 configurations)
-SMOOTH = 2.0
+#: ``TYPICAL`` and growing as r⁸, pair coefficients, triplet coefficients and their roughness, relative to what force
+#: constants are; and the change of forces with random distortions of the crystal, relative to forces, in place of which
+#: third order is learned where it is known (at 0 neither)
+PRIOR = {'pair_roughness': 3e-5, 'pair_size': 3e-4, 'triplet_size': 4e-6, 'distortion': 0.1}
+#: Å, over which triplet terms are smooth, and the power of the distance with which they decay. Coefficients that are all
+#: alike, on the same grid, are wrong in polytypes: what was learned of one displacement of cubic silicon by 43 % in
+#: hexagonal silicon (13 with these); zincblende ZnTe in the wurtzite structure had forces of 0.7 eV/Å (0.01)
+SMOOTH, DECAY = 2.0, 4
 #: distance of neighbours, Å
 TYPICAL = 2.5
 
 
-def prior_blocks(expansion: ClusterExpansion, terms: Terms, weights: dict[str, float], uses: Tensor) -> list[Tensor]:
+def prior_blocks(
+    expansion: ClusterExpansion, terms: Terms, weights: dict[str, float], uses: Tensor, stiffness: float
+) -> list[Tensor]:
     """The quadratic form of the prior of one system: blocks along its diagonal.
 
     :param weights: as :data:`PRIOR`.
     :param uses: how many systems have each coefficient, and so a part of its prior.
+    :param stiffness: rms force for each rms displacement, eV/Å²: the unit of coefficients is that times 1 Å².
     """
     splines = expansion.pair_splines
     eye = torch.eye(splines.n, dtype=torch.float64)
@@ -44,18 +48,18 @@ def prior_blocks(expansion: ClusterExpansion, terms: Terms, weights: dict[str, f
     blocks = [pair] * len(terms.pairs) + [triplet] * (len(terms.triplets) * len(DEGREES))
     # a pair or a triplet is shared as a whole
     firsts = np.cumsum([0, *(len(block) for block in blocks[:-1])])
-    return [block / uses[terms.columns[first]] for block, first in zip(blocks, firsts, strict=True)]
+    return [block / uses[terms.columns[first]] / stiffness**2 for block, first in zip(blocks, firsts, strict=True)]
 
 
 def smooth(splines: Splines) -> Tensor:
     """The quadratic form of functions that are small and smooth over ``SMOOTH``, and smaller farther away.
 
-    ∫ (w f)² + SMOOTH⁴ ((w f)″)² dr / SMOOTH by coefficients, w growing as r beyond ``TYPICAL``; nearly the same on
-    any grid.
+    ∫ (w f)² + SMOOTH⁴ ((w f)″)² dr / SMOOTH with f the coefficients, w = (r / TYPICAL)^DECAY beyond ``TYPICAL``. Second
+    differences stand for the second derivative: of a bump 4 Å wide they see two thirds on a grid of 0.45 Å.
     """
     eye = torch.eye(splines.n, dtype=torch.float64)
     at = splines.first + splines.spacing * torch.arange(splines.n, dtype=torch.float64)
-    weighted = (at / TYPICAL).clamp(min=1.0)[:, None] * eye
+    weighted = ((at / TYPICAL).clamp(min=1.0) ** DECAY)[:, None] * eye
     bent = torch.diff(eye, n=2, dim=0) @ weighted
     per_length = splines.spacing / SMOOTH
     return per_length * (weighted.T @ weighted + per_length**-4 * bent.T @ bent)
