@@ -114,7 +114,9 @@ for number, done in enumerate(summary['rounds'], start=1):
         lowest, spread = (float('nan') if row[x] is None else row[x] for x in ('min_frequency', 'uncertainty'))
         print(f'  {key:8} lowest {lowest:7.3f} THz, uncertain by {spread:.3f} THz  {said}')
     for key, error in done.get('errors', {}).items():
-        off = f'off by {error["frequency_rms"]:.3f} THz (rms)' if error else 'without phonons of it to compare with'
-        print(f'  {key} by pw.x: the potential was {off}')
+        if 'frequency_rms' in error:
+            print(f'  {key} by pw.x: the potential was off by {error["frequency_rms"]:.3f} THz (rms)')
+        else:
+            print(f'  {key} by pw.x: the potential had no phonons of it to compare with')
 print(f'\nstopped: {summary["stopped"]} (exit status {process.exit_status})')
 print(f'{OUTPUT / potential.filename}, sha256 {potential.sha256[:12]}; {process.process_label} {process.uuid}')

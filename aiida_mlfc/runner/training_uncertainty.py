@@ -16,6 +16,7 @@ from aiida_mlfc.core.potentials.training.expansion_uncertainty import METHOD, Sy
 from aiida_mlfc.core.potentials.training.harmonic_labels import HarmonicCell, harmonic_cells
 from aiida_mlfc.core.potentials.training.references import Reference
 from aiida_mlfc.core.potentials.training.uncertainty import uncertainty_entry
+from aiida_mlfc.core.structures.choosing import LEARNED
 from aiida_mlfc.exchange.training_options import TrainOptions
 from aiida_mlfc.runner.training_data import Split
 
@@ -43,7 +44,7 @@ def calibrated_ensemble(
     choices = (
         ('validation', [s.valid for s in splits]),
         ('held back', [s.held_back for s in splits]),
-        ('what was learned, a lower bound', [s.learned for s in splits]),
+        (LEARNED, [s.learned for s in splits]),
     )
     for name, parts in choices:
         references = [part for part in parts if part is not None]

@@ -14,7 +14,7 @@ from aiida_phonopy.data import ForceConstantsData, PhonopyData
 from aiida_mlfc.calculations.active_learning import active_learning_summary, error_where_asked, substitution_candidates
 from aiida_mlfc.calculations.base import validate_keys
 from aiida_mlfc.core.structures.candidates import distinct
-from aiida_mlfc.core.structures.choosing import ActiveLearning, choose, overconfidence, scaled
+from aiida_mlfc.core.structures.choosing import LEARNED, LOWER_BOUND, ActiveLearning, choose, overconfidence, scaled
 from aiida_mlfc.data.outcomes import ScreenOutcome
 from aiida_mlfc.data.potential import PotentialData
 from aiida_mlfc.workchains.active_learning_engines import ENGINES, expose_engines, inputs_of_crystal
@@ -191,7 +191,9 @@ class ActiveLearningWorkChain(AdoptsChildren, WorkChain):
         """Whom to ask about."""
         outcome, rule = ScreenOutcome(self.ctx.screen), self.rule
         rows = {key: outcome.row(key) for key in self.ctx.structures}
-        factor = overconfidence(self._stated_and_found())
+        calibrated_on = (self.ctx.potential.card.get('uncertainty') or {}).get('calibrated on')
+        is_lower_bound = (calibrated_on or '').startswith(LEARNED)
+        factor = overconfidence(self._stated_and_found(), LOWER_BOUND if is_lower_bound else 1.0)
         counted = scaled(rows, factor)
         unlimited = ActiveLearning(**{**self.ctx.rule, 'per_round': len(rows), 'max_references': 10**9})
         open_ones, chosen = choose(counted, self.ctx.asked, unlimited), choose(counted, self.ctx.asked, rule)
@@ -200,7 +202,7 @@ class ActiveLearningWorkChain(AdoptsChildren, WorkChain):
             'screen': self.ctx.screen.uuid,
             'potential_sha256': self.ctx.potential.sha256,
             # how far the uncertainties below may be trusted, and what they were multiplied by
-            'calibrated on': (self.ctx.potential.card.get('uncertainty') or {}).get('calibrated on'),
+            'calibrated on': calibrated_on,
             'factor': factor,
             'crystals': {key: {name: row.get(name) for name in said} for key, row in rows.items()},
             'asked': dict(chosen),

@@ -16,6 +16,7 @@ from aiida_mlfc.core.checkpoint_files import read_header
 from aiida_mlfc.core.checkpoint_header import sha256_of
 from aiida_mlfc.core.potentials.training import uncertainty
 from aiida_mlfc.core.potentials.training.batches import prepare
+from aiida_mlfc.core.potentials.training.defaults import TRIPLETS
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.references.configurations import read_configurations
 from aiida_mlfc.exchange.arrays import read_arrays
@@ -173,6 +174,16 @@ def test_minutes_become_steps_once(springs, tmp_path):
     plan = json.loads((tmp_path / 'training' / 'plan.json').read_text())
     assert plan == {'minutes': 0.001, 'n_steps': 100}
     assert read_header(tmp_path / TRAINED_FILE).card['steps of each stage'] == [100]
+
+
+def test_an_expansion_is_as_fine_as_its_elements_allow(springs, tmp_path):
+    prepare_job([springs], tmp_path, OPTIONS)
+    reference = read_force_set(read_arrays(next((tmp_path / 'inputs').glob('*.hdf5'))))
+    network = {key: value for key, value in MODEL.items() if 'cutoff' not in key}
+    config = starting_model([reference], TrainOptions(model=network), tmp_path)[0].config
+    assert (config.triplet_cutoff, config.triplet_spacing) == TRIPLETS[0]
+    config = starting_model([reference], TrainOptions(model=MODEL), tmp_path)[0].config
+    assert config.triplet_cutoff == MODEL['triplet_cutoff']
 
 
 def test_what_the_expansion_takes_is_part_of_the_budget(springs, tmp_path):

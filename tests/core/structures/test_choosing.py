@@ -47,6 +47,8 @@ def test_senseless_rules(wrong):
 
 def test_uncertainties_that_were_too_small_count_more():
     assert overconfidence([]) == 1.0
+    assert overconfidence([], 4.0) == 4.0
+    assert overconfidence([(0.4, 0.6)], 4.0) == pytest.approx(1.5)
     assert overconfidence([(0.4, 0.6)]) == pytest.approx(1.5)
     assert overconfidence([(0.1, 0.3), (0.1, 0.1)]) == pytest.approx(5**0.5)
     # those asked about were not chosen at random: good luck with them makes the others no surer

@@ -32,7 +32,7 @@ _RECIPE: dict[str, Any] = {'supercell_share': 0.3, 'n_undisplaced': 1}
 TRIPLETS = ((7.0, 0.45), (7.0, 0.6), (6.0, 0.6))
 #: coefficients of one chemical system for which it is not the last: two elements on the first, three on the second
 MOST_OF_FINER = 6_000
-#: entries of the matrices of all of them: 2 GB, fourteen systems of two elements on the first, sixty on the second
+#: entries of the matrices of all of them: 4 GB, fourteen systems of two elements on the first, sixty on the second
 MOST_ENTRIES_OF_FINER = 250_000_000
 #: a step costs the same for every material if its batch has about so many edges; below, it is limited by overhead
 EDGES_PER_STEP = 1800

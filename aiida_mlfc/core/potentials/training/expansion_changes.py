@@ -102,6 +102,9 @@ def _strained(
             # a wave vector that the supercell does not hold
             continue
         owner, sites = sites_of(vectors, whole.positions.numpy(), species)
+        apart = (whole.positions[sites] - graph.positions).numpy() @ np.linalg.inv(vectors)
+        if np.abs(apart - np.rint(apart)).max() > 1e-3:
+            raise ValueError(f'{material.name}: atoms of a folded cell are not those of its supercell, in their order')
         folded = folded_pairs(third.strained, owner, sites)
         for strain in [np.eye(3)] * STRAINED + [rng.standard_normal((3, 3)) for _ in range(STRAINED)]:
             strain = SMALL * STRAIN * (strain + strain.T) / 2

@@ -44,7 +44,7 @@ THIRD_ORDER, CURVATURE = 0.01, 0.1
 #: coefficients of one chemical system, and of those that systems share: five elements. Four dense matrices of so many,
 #: which elimination needs, are 13 GB
 MOST_SOLVED_FOR = 20_000
-#: entries of the matrices of all systems: 6.4 GB, beside those of the one that is solved
+#: entries of the matrices of all systems: 13 GB, two for each, beside those of the one that is solved
 MOST_ENTRIES = 800_000_000
 
 

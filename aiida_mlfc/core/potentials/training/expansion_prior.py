@@ -18,8 +18,8 @@ from aiida_mlfc.core.potentials.training.expansion_rows import Terms
 #: constants are; and the change of forces with random distortions of the crystal, relative to forces, in place of which
 #: third order is learned where it is known (at 0 neither)
 PRIOR = {'pair_roughness': 3e-5, 'pair_size': 3e-4, 'triplet_size': 4e-6, 'distortion': 0.1}
-#: Å, over which triplet terms are smooth, and the power of the distance with which they decay. Coefficients that are all
-#: alike, on the same grid, are wrong in polytypes: what was learned of one displacement of cubic silicon by 43 % in
+#: Å, over which triplet terms are smooth, and the power of the distance with which they decay. Coefficients that are
+#: all alike, on the same grid, are wrong in polytypes: what was learned of one displacement of cubic silicon by 43 % in
 #: hexagonal silicon (13 with these); zincblende ZnTe in the wurtzite structure had forces of 0.7 eV/Å (0.01)
 SMOOTH, DECAY = 2.0, 4
 #: distance of neighbours, Å

@@ -33,7 +33,7 @@ MOST_AMBIGUOUS = 0.02
 MOST_LEFT = 0.5
 #: unknowns of third order; beyond, distances between its atoms are cut off at the largest of these that is enough, Å
 MOST_UNKNOWN, CUTOFFS = 2000, (8.0, 6.0, 5.0, 4.5, 4.0)
-#: third order of so many atoms takes 0.6 GB, of which there are two or three copies while it is solved for
+#: third order of so many atoms takes 0.6 GB, of which there are seven copies while it is solved for
 MOST_ATOMS = 140
 
 
