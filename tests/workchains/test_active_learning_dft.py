@@ -108,7 +108,7 @@ def test_loop_closes_on_silicon(espresso, mlfc_code, make_structure):  # noqa: F
     np.testing.assert_allclose(theirs['cubic'][3:], 15.56, atol=0.02)
     # measured: 0.003 THz
     np.testing.assert_allclose(ours[1]['cubic'], theirs['cubic'], atol=0.02)
-    # measured: 1.2 THz before, 0.05 after
+    # measured: 1.2 THz before
     errors = [np.abs(one['hexagonal'] - theirs['hexagonal']).max() for one in ours]
     assert errors[0] > 1.0
     assert errors[1] < 0.15

@@ -43,8 +43,11 @@ def test_card_says_what_a_user_must_know(card):
         assert row['max_stress_GPa'] < 0.1, row
         assert row['force_rmse_meV_per_A'] < 0.05 * row['force_predict_zero_meV_per_A'], row
         assert row['frequency_mae_THz'] < 0.08, row
-        assert row['frequency_max_error_THz'] < 0.5, row
-    assert card['known problems'] == {}
+    # Where a target is missed, the card says so, and only there.
+    missed = {row['material'] for row in errors if row['frequency_max_error_THz'] > 0.5}
+    assert missed == {'SiO2_222_rd_symfc'}
+    assert set(card['known problems']) == {'SiO2'}
+    assert 'do not trust "stable"' in card['known problems']['SiO2']
     for entry in card['training data']:
         assert entry['licence'] in ('BSD-3-Clause', 'MIT')
         assert all(len(digest) == 64 for digest in entry['sha256'].values())
