@@ -27,8 +27,7 @@ _MODEL: dict[str, Any] = {
 #: differences from the recipe of the shipped potentials, which learn eight materials at once: real supercells more
 #: often, one primitive cell at rest in each step
 _RECIPE: dict[str, Any] = {'supercell_share': 0.3, 'n_undisplaced': 1}
-#: reach of triplets and spacing of their grid, Å, the best first. Of force constants of silicon 0.35 % are left by
-#: the first, and of quartz 1.6; 1.8 by the second
+#: reach of triplets and spacing of their grid, Å, the best first
 TRIPLETS = ((7.0, 0.45), (7.0, 0.6), (6.0, 0.6))
 #: coefficients of one chemical system for which it is not the last: two elements on the first, three on the second
 MOST_OF_FINER = 6_000

@@ -20,7 +20,7 @@ from aiida_mlfc.core.potentials.training.expansion_rows import Terms
 PRIOR = {'pair_roughness': 3e-5, 'pair_size': 3e-4, 'triplet_size': 4e-6, 'distortion': 0.1}
 #: Å, over which triplet terms are smooth, and the power of the distance with which they decay. Coefficients that are
 #: all alike, on the same grid, are wrong in polytypes: what was learned of one displacement of cubic silicon by 43 % in
-#: hexagonal silicon (13 with these); zincblende ZnTe in the wurtzite structure had forces of 0.7 eV/Å (0.01)
+#: hexagonal silicon (12 with these); ZnTe, learned as zincblende, had forces of 0.7 eV/Å as wurtzite (0.02)
 SMOOTH, DECAY = 2.0, 4
 #: distance of neighbours, Å
 TYPICAL = 2.5
