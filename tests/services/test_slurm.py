@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -170,16 +171,19 @@ def lose_node(slurm):
                 if any(word.startswith(marks) for word in process.info['cmdline'] or ())]  # fmt: skip
 
     def _lose():
-        (script,) = running_jobs()
-        victims = [psutil.Process(int((slurm / 'slurmd.pid').read_text())), script.parent(), script]
-        lost.extend(process.name() for process in victims)
-        for process in [*victims, *script.children(recursive=True)]:
-            process.kill()
-        subprocess.run(['scontrol', 'update', 'nodename=localhost', 'state=down', 'reason=lost'], check=True)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and 'NODE_FAIL' not in states():
-            time.sleep(0.2)
-        restart()
+        try:
+            (script,) = running_jobs()
+            victims = [psutil.Process(int((slurm / 'slurmd.pid').read_text())), script.parent(), script]
+            lost.extend(process.name() for process in victims)
+            for process in [*victims, *script.children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):  # the job's `touch` ends on its own
+                    process.kill()
+            subprocess.run(['scontrol', 'update', 'nodename=localhost', 'state=down', 'reason=lost'], check=True)
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline and 'NODE_FAIL' not in states():
+                time.sleep(0.2)
+        finally:
+            restart()  # without it the second job would wait for ever
 
     def states():
         command = ['sacct', '-n', '-P', '-X', '-o', 'State', '-S', 'now-10minutes']
