@@ -198,6 +198,7 @@ def _row(folder: Path, key: str) -> dict[str, Any]:
         'force_predict_zero': data.get('force_predict_zero_meV_per_A'),
         'min_frequency': data['min_frequency_THz'],
         'min_frequency_reference': data['min_frequency_DFT_THz'],
+        'lowest_elastic_constant': data['lowest_elastic_constant_GPa'],
         'max_stress': data['max_stress_GPa'],
         'max_force_at_rest': data['max_force_at_rest_meV_per_A'],
         'status': 'ok',

@@ -69,6 +69,8 @@ def known_problems(errors: Sequence[Mapping[str, Any]], references: Sequence[Ref
         lowest, expected = row['min_frequency_THz'], row['min_frequency_DFT_THz']
         if expected < -SPURIOUS and lowest > expected + FREQUENCY_TARGET:
             said.append(f'its lowest mode is {lowest:.2f} THz where DFT has {expected:.2f}: do not trust "stable"')
+        if (softest := row['lowest_elastic_constant_GPa']) < 0:
+            said.append(f'it gives way to strain (lowest elastic constant {softest:.0f} GPa): do not relax its cell')
         if said:
             problems[reduced_formula(reference.primitive)] = '; '.join(said)
     return problems

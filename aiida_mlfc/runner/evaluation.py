@@ -16,7 +16,8 @@ from aiida_mlfc.core.comparison.card_metrics import (
 from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces, energy_forces_stress
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.interface import EnergyModel
-from aiida_mlfc.core.potentials.training.harmonic_labels import MOST_BETWEEN, qpoints_between
+from aiida_mlfc.core.potentials.relaxation.elastic import elastic_constants
+from aiida_mlfc.core.potentials.training.acoustic_labels import MOST_BETWEEN, qpoints_between
 from aiida_mlfc.core.potentials.training.interpolation import interpolating_phonopy
 from aiida_mlfc.core.potentials.training.references import Reference
 from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
@@ -32,7 +33,8 @@ def evaluate(model: EnergyModel, reference: Reference) -> dict[str, Any]:
     of those learned, which the row says; where force constants are given and no configurations, they are what is
     compared with, and there are no errors of forces. Frequencies are compared at the geometry of the reference, without
     NAC on either side; those *between* are the potential's own at wave vectors that the supercell of the reference does
-    not hold, against phonopy's interpolation.
+    not hold, against phonopy's interpolation. The lowest elastic constant is the smallest eigenvalue of the potential's
+    elastic tensor, ions relaxed: below zero the crystal gives way to some strain.
 
     :param reference: configurations held back from training, or force constants.
     """
@@ -72,6 +74,7 @@ def evaluate(model: EnergyModel, reference: Reference) -> dict[str, Any]:
         'frequency_between_mae_THz': float(np.abs(between - expected).mean()),
         'min_frequency_between_THz': float(between.min()),
         'min_frequency_between_DFT_THz': float(expected.min()),
+        'lowest_elastic_constant_GPa': float(np.linalg.eigvalsh(elastic_constants(reference.primitive, model))[0]),
         'max_stress_GPa': float(stress.abs().max()),
         'max_force_at_rest_meV_per_A': 1000 * float(at_rest.abs().max()),
         **({'energy_rmse_meV_per_atom': 1000 * float(np.sqrt(np.mean(np.square(of_energy))))} if of_energy else {}),

@@ -25,7 +25,7 @@ from aiida_mlfc.core.potentials.training.batches import Material
 from aiida_mlfc.core.potentials.training.expansion_changes import distortions, known_changes
 from aiida_mlfc.core.potentials.training.expansion_prior import PRIOR, prior_blocks
 from aiida_mlfc.core.potentials.training.expansion_rows import Terms, derivative_rows, terms_among
-from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT
+from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT, HarmonicCell
 from aiida_mlfc.core.potentials.training.normal_equations import Elimination, NormalEquations
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.third_order import ThirdOrder, third_order
@@ -33,8 +33,8 @@ from aiida_mlfc.core.units import EV_PER_CUBIC_ANGSTROM_IN_GPA
 
 #: draws of each kind of displacement for each folded cell, each in both directions: what is odd in it is harmonic
 DRAWS = 3
-#: weight of the cells between commensurate q-points, beside all others, and draws for each of them: they are many
-BETWEEN, DRAWS_BETWEEN = 0.3, 1
+#: weight of the cells between commensurate q-points, beside all others
+BETWEEN = 0.1
 #: DFT supercells of a material that are learned from
 MOST_SUPERCELLS = 12
 #: weights where third order is known: of the relative error of the changes it predicts, and of the second change with
@@ -161,24 +161,15 @@ def _residuals(
     kinds = [(k, w) for k, w in (('white', recipe.white), ('half', recipe.half), ('full', recipe.full)) if w > 0]
     shares = sum(w for _, w in kinds)
     emphasis = recipe.emphasis.get(material.name, 1.0)
-    weighted = [(cell, 1.0 / len(material.cells), DRAWS) for cell in material.cells]
-    weighted += [(cell, BETWEEN / len(material.between), DRAWS_BETWEEN) for cell in material.between]
-    for cell, importance, n_draws in weighted if recipe.folded else ():
-        graph = cell.graph.to(torch.float64, 'cpu')
+    for cell in material.cells if recipe.folded else ():
         for kind, share in kinds:
-            weight = emphasis * share / shares * importance / n_draws
+            weight = emphasis * share / shares / len(material.cells) / DRAWS
             weight *= recipe.full_weight if kind == 'full' else 1.0
-            for _ in range(n_draws):
-                u, force, factors = cell.draw(kind, rng)
-                rows, found = (
-                    (one - other) / 2
-                    for one, other in zip(
-                        *(_forces(model, terms, graph.with_positions(graph.positions + sign * torch.as_tensor(u)))
-                          for sign in (1, -1)), strict=True)
-                )  # fmt: skip
-                scale = torch.as_tensor(factors).reshape(-1) * (weight / u.size) ** 0.5
-                labels = torch.as_tensor(force).reshape(-1)
-                yield scale[:, None] * rows, scale * (labels - found), float((scale * labels).square().sum())
+            for _ in range(DRAWS):
+                yield _of_draw(model, terms, cell, kind, weight, rng)
+    for cell in material.between if recipe.folded else ():
+        for _ in range(DRAWS):
+            yield _of_draw(model, terms, cell, 'half', emphasis * BETWEEN / len(material.between) / DRAWS, rng)
     n = len(material.forces)
     chosen = np.unique(np.linspace(0, n - 1, min(n, MOST_SUPERCELLS)).round().astype(int))
     share = recipe.supercell_share if recipe.folded else 1.0
@@ -196,6 +187,21 @@ def _residuals(
     stress = energy_forces_stress(model, at_rest)[2][0].detach().reshape(-1)
     weight = (emphasis * recipe.stress_weight) ** 0.5
     yield weight * EV_PER_CUBIC_ANGSTROM_IN_GPA / float(at_rest.volumes()) * virial, -weight * stress, 0.0
+
+
+def _of_draw(
+    model: DXModel, terms: Terms, cell: HarmonicCell, kind: str, weight: float, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, float]:
+    """Rows, what is left for them, and squared forces of one displacement in both directions."""
+    graph = cell.graph.to(torch.float64, 'cpu')
+    u, force, factors = cell.draw(kind, rng)
+    sides = [
+        _forces(model, terms, graph.with_positions(graph.positions + sign * torch.as_tensor(u))) for sign in (1, -1)
+    ]
+    rows, found = ((one - other) / 2 for one, other in zip(*sides, strict=True))
+    scale = torch.as_tensor(factors).reshape(-1) * (weight / u.size) ** 0.5
+    labels = torch.as_tensor(force).reshape(-1)
+    return scale[:, None] * rows, scale * (labels - found), float((scale * labels).square().sum())
 
 
 def _forces(model: DXModel, terms: Terms, graph: AtomGraph) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import spglib
@@ -13,21 +12,13 @@ from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.training.interpolation import interpolated_cell, interpolating_phonopy
 from aiida_mlfc.core.potentials.training.references import Reference
-from aiida_mlfc.core.structures.sublattices import (
-    FoldedCell,
-    commensurate_qpoints,
-    fold,
-    irreducible_qpoints,
-    sublattice_of,
-)
+from aiida_mlfc.core.structures.sublattices import FoldedCell, commensurate_qpoints, fold, irreducible_qpoints
 from aiida_mlfc.core.units import FREQUENCY_FACTOR_THZ
 
 #: root mean square of the random displacements, Å
 DISPLACEMENT = 0.01
 #: graphs are built once with this margin (Å), so that displaced atoms lose no neighbour
 SKIN = 0.12
-#: stars of q-points halfway between those of a supercell, and atoms of the cells that hold them
-MOST_BETWEEN, MOST_ATOMS = 24, 96
 #: below these frequencies (THz) soft modes are not drawn larger still
 FLOORS = {'half': 0.5, 'full': 1.5}
 #: eV/Å²; what a fit to forces of zero leaves in the last digits is no force constant
@@ -63,8 +54,7 @@ class HarmonicCell:
 
         :return: displacements ``(n, 3)`` in Å, forces ``(n, 3)`` in eV/Å, factors ``(n, 3)`` on the residual.
         """
-        random = rng.standard_normal(self.hessian.shape[0])
-        u = self.generators[kind] @ random
+        u = self.generators[kind] @ rng.standard_normal(self.generators[kind].shape[1])
         scale = DISPLACEMENT / np.sqrt(np.mean(u * u))
         u = u * scale
         factors = np.full_like(u, 1 / (self.norms[kind] * scale))
@@ -90,7 +80,8 @@ class HarmonicCell:
         return u.reshape(-1, 3), -(self.hessian @ u).reshape(-1, 3), factors.reshape(-1, 3)
 
 
-def _prepare(cell: FoldedCell, cutoff: float, species: tuple[int, ...]) -> HarmonicCell:
+def prepare_cell(cell: FoldedCell, cutoff: float, species: tuple[int, ...]) -> HarmonicCell:
+    """Graph, modes, and what draws displacements of every kind."""
     n = len(cell.atoms)
     hessian = cell.force_constants.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)
     hessian = (hessian + hessian.T) / 2
@@ -123,7 +114,7 @@ def harmonic_cells(
     """
     if len(reference.supercell) == 1:
         raise ValueError(f'{reference.name}: a supercell of one atom has no force constants to learn')
-    mesh, rotations = _mesh_and_rotations(reference)
+    mesh, rotations = mesh_and_rotations(reference)
     force_constants = reference.force_constants()
     if np.abs(force_constants).max() < SMALLEST_CONSTANT:
         # every loss is relative to the force constants
@@ -135,58 +126,17 @@ def harmonic_cells(
         phonon = interpolating_phonopy(reference, force_constants)
         folded += [interpolated_cell(phonon, np.asarray(q)) for q in extra_qpoints]
     # A cell of one atom, Γ of an element, moves as a whole: no force, nothing to learn.
-    return [_prepare(cell, cutoff, species) for cell in folded if len(cell.atoms) > 1]
+    return [prepare_cell(cell, cutoff, species) for cell in folded if len(cell.atoms) > 1]
 
 
-def cells_between(
-    reference: Reference, cutoff: float, species: tuple[int, ...], with_dipoles: bool
-) -> list[HarmonicCell]:
-    """Folded cells between the commensurate q-points, where phonopy's interpolation gives the labels.
-
-    A supercell says nothing of them, and interactions longer than half of it can be anything there: the slopes of
-    acoustic branches, and with them elastic constants, come from here. Of many stars :data:`MOST_BETWEEN` are taken,
-    that nearest to Γ among them.
-
-    :param with_dipoles: whether Born charges, where they are known, take part in the interpolation.
-    """
-    stars = qpoints_between(reference)
-    n = len(reference.primitive)
-    sizes = np.array([n * abs(round(np.linalg.det(sublattice_of(q)))) for q in stars])
-    stars = stars[sizes <= max(MOST_ATOMS, len(reference.supercell))]
-    chosen = np.unique(np.linspace(0, len(stars) - 1, min(len(stars), MOST_BETWEEN)).round().astype(int))
-    phonon = interpolating_phonopy(reference, reference.force_constants())
-    if not with_dipoles:
-        phonon.nac_params = None
-    return [_prepare(interpolated_cell(phonon, q), cutoff, species) for q in stars[chosen]]
-
-
-def qpoints_between(reference: Reference) -> np.ndarray:
-    """One q of each star halfway between those of the reference's supercell, and halfway from there to Γ; the nearest
-    to Γ first.
-
-    :return: reduced coordinates of the primitive cell, shape ``(n, 3)``.
-    """
-    mesh, rotations = _mesh_and_rotations(reference)
-    steps = np.linalg.inv(_supercell_matrix(reference))
-    halves = [steps @ (np.array(n) / 2) for n in product((0, 1), repeat=3) if any(n)]
-    quarters = [steps @ (np.array(n) / 4) for n in product((-1, 0, 1), repeat=3) if any(n)]
-    between = [(q + half) % 1 for half in halves for q in mesh] + [q % 1 for q in quarters]
-    stars = irreducible_qpoints(np.array(between), rotations)
-    reciprocal = np.linalg.inv(np.array(reference.primitive.cell)).T
-    # of all that differ by a reciprocal lattice vector the shortest
-    images = np.array(list(product((0, 1), repeat=3)))
-    lengths = [np.linalg.norm((q - images) @ reciprocal, axis=1).min() for q in stars]
-    return stars[np.argsort(np.round(lengths, 6), kind='stable')]
-
-
-def _supercell_matrix(reference: Reference) -> np.ndarray:
+def supercell_matrix(reference: Reference) -> np.ndarray:
     """Supercell vectors in primitive vectors, rows, integers."""
     return np.asarray(np.rint(np.array(reference.supercell.cell) @ np.linalg.inv(np.array(reference.primitive.cell))))
 
 
-def _mesh_and_rotations(reference: Reference) -> tuple[np.ndarray, np.ndarray]:
+def mesh_and_rotations(reference: Reference) -> tuple[np.ndarray, np.ndarray]:
     """Commensurate q-points, and the rotations of the primitive cell, both in reduced coordinates."""
     primitive = reference.primitive
     spglib_cell = (np.array(primitive.cell), primitive.get_scaled_positions(), primitive.numbers)
     rotations = spglib.get_symmetry_dataset(spglib_cell, symprec=1e-4).rotations
-    return commensurate_qpoints(_supercell_matrix(reference)), rotations
+    return commensurate_qpoints(supercell_matrix(reference)), rotations

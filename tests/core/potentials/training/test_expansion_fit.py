@@ -10,10 +10,10 @@ from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.training import expansion_fit
+from aiida_mlfc.core.potentials.training.acoustic_labels import qpoints_between
 from aiida_mlfc.core.potentials.training.batches import prepare
 from aiida_mlfc.core.potentials.training.expansion_fit import fit_expansion
 from aiida_mlfc.core.potentials.training.expansion_rows import derivative_rows, terms_among
-from aiida_mlfc.core.potentials.training.harmonic_labels import qpoints_between
 from aiida_mlfc.core.potentials.training.interpolation import interpolating_phonopy
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.references import Reference

@@ -6,15 +6,7 @@ from ase.build import bulk, make_supercell
 
 from aiida_mlfc.core.potentials.derivatives.rows import directional_responses
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
-from aiida_mlfc.core.potentials.training import harmonic_labels
-from aiida_mlfc.core.potentials.training.harmonic_labels import (
-    DISPLACEMENT,
-    SKIN,
-    cells_between,
-    harmonic_cells,
-    qpoints_between,
-)
-from aiida_mlfc.core.potentials.training.interpolation import interpolating_phonopy
+from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT, SKIN, harmonic_cells
 from aiida_mlfc.core.potentials.training.references import Reference
 
 from ...small_systems import SPECIES, EmbeddedAtoms
@@ -87,34 +79,3 @@ def test_an_element_with_one_atom_in_its_cell():
             assert all(np.isfinite(values).all() for values in draw(np.random.default_rng(1)))
     with pytest.raises(ValueError, match='a supercell of one atom'):
         harmonic_cells(Reference('Cu', copper, copper, u[:, :1], 0 * u[:, :1], None, {}), 4.0, (29,))
-
-
-def test_cells_between_the_mesh_points(reference):
-    """fcc, 2 x 2 x 2: the 4 x 4 x 4 mesh has eight stars, three of them on the mesh, and four stars of the 8 x 8 x 8
-    mesh lie one step from Γ; labels by interpolation."""
-    stars = qpoints_between(reference)
-    assert all(np.abs(2 * q - np.rint(2 * q)).max() > 0.1 for q in stars)
-    halfway = [q for q in stars if np.abs(4 * q - np.rint(4 * q)).max() < 1e-6]
-    assert len(halfway) == 5
-    assert 4 <= len(stars) - len(halfway) <= 13
-    between = cells_between(reference, 4.4, SPECIES, with_dipoles=False)
-    assert {cell.graph.n_atoms for cell in between} == {8, 16}
-    phonon = interpolating_phonopy(reference, reference.force_constants())
-    # of every cell one vector is the star, and its frequencies are among those of the cell
-    for q, cell in zip(stars, between, strict=True):
-        phonon.run_qpoints([q])
-        for f in phonon.qpoints.frequencies[0]:
-            # the force constants of the cell are symmetrised
-            assert np.abs(cell.frequencies - f).min() < 5e-3
-
-
-def test_few_cells_between_where_there_are_many(reference, monkeypatch):
-    monkeypatch.setattr(harmonic_labels, 'MOST_BETWEEN', 2)
-    between = cells_between(reference, 4.4, SPECIES, with_dipoles=False)
-    assert len(between) == 2
-    # the star nearest to Γ is one of them
-    phonon = interpolating_phonopy(reference, reference.force_constants())
-    phonon.run_qpoints(qpoints_between(reference)[:1])
-    assert np.abs(between[0].frequencies - phonon.qpoints.frequencies.min()).min() < 5e-3
-    monkeypatch.setattr(harmonic_labels, 'MOST_ATOMS', 8)
-    assert all(cell.graph.n_atoms <= 16 for cell in cells_between(reference, 4.4, SPECIES, with_dipoles=False))

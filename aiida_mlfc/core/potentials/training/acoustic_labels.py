@@ -1,0 +1,137 @@
+"""Labels of the acoustic branches between the wave vectors of a supercell: elastic constants come from these.
+
+A supercell says nothing of what lies between, and interactions longer than half of it can be anything there. phonopy's
+interpolation does, but only of its lowest branches something that a model of finite reach can have: near Γ, optical
+ones split with dipoles, and without these acoustic ones are wrong too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+from ase import Atoms
+
+from aiida_mlfc.core.potentials.training.harmonic_labels import (
+    FLOORS,
+    HarmonicCell,
+    mesh_and_rotations,
+    prepare_cell,
+    supercell_matrix,
+)
+from aiida_mlfc.core.potentials.training.interpolation import interpolated_cell, interpolating_phonopy
+from aiida_mlfc.core.potentials.training.references import Reference
+from aiida_mlfc.core.structures.sublattices import FoldedCell, irreducible_qpoints, sublattice_of
+from aiida_mlfc.core.units import FREQUENCY_FACTOR_THZ
+
+#: branches of a crystal that are acoustic
+ACOUSTIC = 3
+#: stars of q-points halfway between those of a supercell, and atoms of the cells that hold them
+MOST_BETWEEN, MOST_ATOMS = 24, 96
+#: how much nearer to Γ than the nearest of them the interpolation is asked whether it makes sense
+NEARER = 8
+#: THz; less than this below zero is none
+IMAGINARY = 0.02
+#: of the weight, where it does not
+DOUBTED = 0.1
+
+
+def acoustic_cells(
+    reference: Reference, cells: Sequence[HarmonicCell], cutoff: float, species: tuple[int, ...]
+) -> list[HarmonicCell]:
+    """Folded cells between the commensurate q-points, drawn along the three lowest modes of their q alone.
+
+    Labels are phonopy's interpolation, with Born charges where they are known; residuals are errors of frequencies
+    relative to the root mean square of all. What is interpolated need not be invariant under rotation: where it is
+    unstable near Γ, though the crystal is stable at all wave vectors of its supercell, it counts a tenth, and without
+    Born charges nothing.
+
+    :param cells: those of the commensurate q-points.
+    :param cutoff: of the model, Å.
+    :return: cells whose only kind of displacement is ``half``, that of the longest wave first.
+    """
+    stars = qpoints_between(reference)
+    n = len(reference.primitive)
+    sizes = np.array([n * abs(round(np.linalg.det(sublattice_of(q)))) for q in stars])
+    stars = stars[sizes <= max(MOST_ATOMS, len(reference.supercell))]
+    phonon = interpolating_phonopy(reference, reference.force_constants())
+    known = np.concatenate([cell.frequencies for cell in cells])
+    weight = 1.0
+    if known.min() > -IMAGINARY:
+        phonon.run_qpoints(_shortest(reference, stars) / NEARER)
+        if phonon.qpoints.frequencies.min() < -IMAGINARY:
+            weight = DOUBTED if reference.born is not None else 0.0
+    if weight == 0.0:
+        return []
+    chosen = np.unique(np.linspace(0, len(stars) - 1, min(len(stars), MOST_BETWEEN)).round().astype(int))
+    scale = float(np.sqrt(np.mean(known**2))) / FREQUENCY_FACTOR_THZ / weight**0.5
+    found = [interpolated_cell(phonon, q) for q in stars[chosen]]
+    return [_acoustic(cell, prepare_cell(cell, cutoff, species), reference.primitive, scale) for cell in found]
+
+
+def qpoints_between(reference: Reference) -> np.ndarray:
+    """One q of each star halfway between those of the reference's supercell, and halfway from there to Γ; the nearest
+    to Γ first.
+
+    :return: reduced coordinates of the primitive cell, shape ``(n, 3)``.
+    """
+    mesh, rotations = mesh_and_rotations(reference)
+    steps = np.linalg.inv(supercell_matrix(reference))
+    halves = [steps @ (np.array(n) / 2) for n in product((0, 1), repeat=3) if any(n)]
+    quarters = [steps @ (np.array(n) / 4) for n in product((-1, 0, 1), repeat=3) if any(n)]
+    between = [(q + half) % 1 for half in halves for q in mesh] + [q % 1 for q in quarters]
+    stars = irreducible_qpoints(np.array(between), rotations)
+    lengths = np.linalg.norm(_shortest(reference, stars) @ _reciprocal(reference), axis=1)
+    return stars[np.argsort(np.round(lengths, 6), kind='stable')]
+
+
+def _reciprocal(reference: Reference) -> np.ndarray:
+    """Reciprocal vectors of the primitive cell, rows, 1/Å."""
+    return np.asarray(np.linalg.inv(np.array(reference.primitive.cell)).T)
+
+
+def _shortest(reference: Reference, qpoints: np.ndarray) -> np.ndarray:
+    """Of all that differ by a reciprocal lattice vector the shortest; of q in [0, 1)."""
+    images = qpoints[:, None] - np.array(list(product((0, 1), repeat=3)))
+    nearest = np.linalg.norm(images @ _reciprocal(reference), axis=2).argmin(axis=1)
+    return images[np.arange(len(qpoints)), nearest]
+
+
+def _acoustic(cell: FoldedCell, prepared: HarmonicCell, primitive: Atoms, scale: float) -> HarmonicCell:
+    """The same cell, displaced along the lowest modes of its q alone.
+
+    :param scale: what errors of frequencies are relative to, eV^1/2 / Å / amu^1/2.
+    """
+    waves = _bloch_waves(cell, primitive)
+    roots = prepared.root_masses
+    squares, vectors = np.linalg.eigh(waves.T @ (prepared.hessian / np.outer(roots, roots)) @ waves)
+    # cos and sin of a wave are two, but where they are the same
+    n_lowest = ACOUSTIC * waves.shape[1] // (3 * len(primitive))
+    squares, modes = squares[:n_lowest], (waves @ vectors)[:, :n_lowest]
+    floor = (FLOORS['half'] / FREQUENCY_FACTOR_THZ) ** 2
+    generator = modes / roots[:, None] * np.maximum(np.abs(squares), floor) ** -0.5
+    return replace(
+        prepared,
+        generators={'half': generator},
+        norms={'half': scale * (n_lowest / len(roots)) ** 0.5},
+        modes=(modes / roots[:, None]).T,
+        frequencies=np.sign(squares) * np.sqrt(np.abs(squares)) * FREQUENCY_FACTOR_THZ,
+    )
+
+
+def _bloch_waves(cell: FoldedCell, primitive: Atoms) -> np.ndarray:
+    """Orthonormal displacements of the cell that are waves of its q, shape ``(3n, 3 n_prim or 6 n_prim)``."""
+    inverse = np.linalg.inv(np.array(primitive.cell))
+    apart = (cell.atoms.positions[:, None] - primitive.positions[None]) @ inverse
+    owner = np.abs(apart - np.rint(apart)).max(axis=2).argmin(axis=1)
+    shifts = np.rint(apart[np.arange(len(owner)), owner])
+    phases = 2 * np.pi * shifts @ np.array(cell.qpoint)
+    of_sites = owner[:, None] == np.arange(len(primitive))
+    waves = [np.kron(of_sites * wave(phases)[:, None], np.eye(3)) for wave in (np.cos, np.sin)]
+    lengths = [np.linalg.norm(wave, axis=0) for wave in waves]
+    # q that is half a reciprocal lattice vector: one of both is nothing at all
+    return np.concatenate(
+        [wave / length for wave, length in zip(waves, lengths, strict=True) if length.min() > 1e-6], axis=1
+    )
