@@ -17,8 +17,8 @@ from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_for
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.relaxation.elastic import elastic_constants
-from aiida_mlfc.core.potentials.training.acoustic_labels import MOST_BETWEEN, qpoints_between
 from aiida_mlfc.core.potentials.training.interpolation import interpolating_phonopy
+from aiida_mlfc.core.potentials.training.labels_between import MOST_BETWEEN, qpoints_between
 from aiida_mlfc.core.potentials.training.references import Reference
 from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
 from aiida_mlfc.runner.bloch_phases import frequencies

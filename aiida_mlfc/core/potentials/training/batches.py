@@ -15,9 +15,9 @@ from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.graphs.batching import concatenate
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.interface import EnergyModel
-from aiida_mlfc.core.potentials.training.acoustic_labels import acoustic_cells
 from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT, SKIN, HarmonicCell, harmonic_cells
 from aiida_mlfc.core.potentials.training.identity import digest_of
+from aiida_mlfc.core.potentials.training.labels_between import cells_between
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.references import Reference
 
@@ -31,7 +31,7 @@ class Material:
 
     :param energies: of the configurations, shape ``(n_configs,)``, eV; None where they are not known.
     :param costly: share of the edges whose features the model reads.
-    :param between: acoustic modes between the commensurate q-points, of which a cluster expansion must be told.
+    :param between: cells between the commensurate q-points, of which a cluster expansion must be told.
     :param constants: force constants that were given in place of configurations, shape ``(n_prim, n_super, 3, 3)``.
     """
 
@@ -85,7 +85,8 @@ def prepare(reference: Reference, model: EnergyModel, extra_qpoints: Sequence[Se
     costly = float((lengths <= model.message_cutoff).sum()) / max(1, len(lengths))
     between: Sequence[HarmonicCell] = ()
     if isinstance(model, DXModel) and model.expansion is not None:
-        between = acoustic_cells(reference, cells, model.cutoff, model.species)
+        has_dipoles = model.long_range is not None
+        between = cells_between(reference, cells, model.cutoff, model.species, has_dipoles)
     return Material(
         reference.name,
         cells,

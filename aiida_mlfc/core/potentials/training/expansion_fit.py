@@ -33,8 +33,8 @@ from aiida_mlfc.core.units import EV_PER_CUBIC_ANGSTROM_IN_GPA
 
 #: draws of each kind of displacement for each folded cell, each in both directions: what is odd in it is harmonic
 DRAWS = 3
-#: weight of the cells between commensurate q-points, beside all others
-BETWEEN = 0.1
+#: weights of the cells between commensurate q-points, beside all others
+BETWEEN = {'acoustic': 0.1, 'optical': 0.1}
 #: DFT supercells of a material that are learned from
 MOST_SUPERCELLS = 12
 #: weights where third order is known: of the relative error of the changes it predicts, and of the second change with
@@ -168,8 +168,10 @@ def _residuals(
             for _ in range(DRAWS):
                 yield _of_draw(model, terms, cell, kind, weight, rng)
     for cell in material.between if recipe.folded else ():
-        for _ in range(DRAWS):
-            yield _of_draw(model, terms, cell, 'half', emphasis * BETWEEN / len(material.between) / DRAWS, rng)
+        for kind in cell.generators:
+            weight = emphasis * BETWEEN[kind] / len(material.between) / DRAWS
+            for _ in range(DRAWS):
+                yield _of_draw(model, terms, cell, kind, weight, rng)
     n = len(material.forces)
     chosen = np.unique(np.linspace(0, n - 1, min(n, MOST_SUPERCELLS)).round().astype(int))
     share = recipe.supercell_share if recipe.folded else 1.0

@@ -10,11 +10,11 @@ from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.training import expansion_fit
-from aiida_mlfc.core.potentials.training.acoustic_labels import qpoints_between
 from aiida_mlfc.core.potentials.training.batches import prepare
 from aiida_mlfc.core.potentials.training.expansion_fit import fit_expansion
 from aiida_mlfc.core.potentials.training.expansion_rows import derivative_rows, terms_among
 from aiida_mlfc.core.potentials.training.interpolation import interpolating_phonopy
+from aiida_mlfc.core.potentials.training.labels_between import qpoints_between
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.references import Reference
 from aiida_mlfc.core.units import EV_PER_CUBIC_ANGSTROM_IN_GPA
@@ -23,6 +23,7 @@ from aiida_mlfc.runner.dynamical_matrices import dynamical_matrices
 
 from ...small_systems import SPECIES, small_dx, small_dx_with_expansion
 
+WEIGHTS_BETWEEN = expansion_fit.BETWEEN
 LENGTHS = {'pair_cutoff': 5.2, 'triplet_cutoff': 3.9, 'pair_spacing': 0.5, 'triplet_spacing': 0.8}
 #: almost none
 WEAK = {'pair_roughness': 1e-12, 'pair_size': 1e-12, 'triplet_size': 1e-12, 'distortion': 0.0}
@@ -166,8 +167,9 @@ def test_between_the_vectors_of_the_supercell_it_is_as_phonopy_interpolates(refe
     phonon = interpolating_phonopy(reference, reference.force_constants())
     phonon.run_qpoints(qpoints)
     errors = []
-    for weight in (0.0, expansion_fit.BETWEEN):
-        monkeypatch.setattr(expansion_fit, 'BETWEEN', weight)
+    for share in (0.0, 1.0):
+        weights = {kind: share * weight for kind, weight in WEIGHTS_BETWEEN.items()}
+        monkeypatch.setattr(expansion_fit, 'BETWEEN', weights)
         # longer than half of the supercell, 4 Å
         model = silent(learner(pair_cutoff=8.0, triplet_cutoff=5.5))
         fit_expansion(model, [prepare(reference, model)], Recipe())

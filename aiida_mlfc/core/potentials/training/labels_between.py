@@ -1,8 +1,8 @@
-"""Labels of the acoustic branches between the wave vectors of a supercell: elastic constants come from these.
+"""Labels between the wave vectors of a supercell: slopes of acoustic branches, and elastic constants, come from these.
 
 A supercell says nothing of what lies between, and interactions longer than half of it can be anything there. phonopy's
-interpolation does, but only of its lowest branches something that a model of finite reach can have: near Γ, optical
-ones split with dipoles, and without these acoustic ones are wrong too.
+interpolation does. With dipoles its acoustic branches are much better near Γ, but optical ones split there as no model
+of finite reach can have it: acoustic ones are learned with them, optical ones without.
 """
 
 from __future__ import annotations
@@ -38,19 +38,20 @@ IMAGINARY = 0.02
 DOUBTED = 0.1
 
 
-def acoustic_cells(
-    reference: Reference, cells: Sequence[HarmonicCell], cutoff: float, species: tuple[int, ...]
+def cells_between(
+    reference: Reference, cells: Sequence[HarmonicCell], cutoff: float, species: tuple[int, ...], with_dipoles: bool
 ) -> list[HarmonicCell]:
-    """Folded cells between the commensurate q-points, drawn along the three lowest modes of their q alone.
+    """Folded cells between the commensurate q-points, displaced as waves of their q alone.
 
-    Labels are phonopy's interpolation, with Born charges where they are known; residuals are errors of frequencies
-    relative to the root mean square of all. What is interpolated need not be invariant under rotation: where it is
-    unstable near Γ, though the crystal is stable at all wave vectors of its supercell, it counts a tenth, and without
-    Born charges nothing.
+    Kinds of displacement are ``acoustic``, along the three lowest modes, and ``optical``, along all others; residuals
+    are errors of frequencies relative to the root mean square of all. What is interpolated need not be invariant under
+    rotation: where it is unstable near Γ, though the crystal is stable at all wave vectors of its supercell, it counts
+    a tenth, and without Born charges nothing.
 
     :param cells: those of the commensurate q-points.
     :param cutoff: of the model, Å.
-    :return: cells whose only kind of displacement is ``half``, that of the longest wave first.
+    :param with_dipoles: the model has them, so that optical branches are learned with them too.
+    :return: that of the longest wave first.
     """
     stars = qpoints_between(reference)
     n = len(reference.primitive)
@@ -65,10 +66,23 @@ def acoustic_cells(
             weight = DOUBTED if reference.born is not None else 0.0
     if weight == 0.0:
         return []
-    chosen = np.unique(np.linspace(0, len(stars) - 1, min(len(stars), MOST_BETWEEN)).round().astype(int))
+    chosen = stars[np.unique(np.linspace(0, len(stars) - 1, min(len(stars), MOST_BETWEEN)).round().astype(int))]
     scale = float(np.sqrt(np.mean(known**2))) / FREQUENCY_FACTOR_THZ / weight**0.5
-    found = [interpolated_cell(phonon, q) for q in stars[chosen]]
-    return [_acoustic(cell, prepare_cell(cell, cutoff, species), reference.primitive, scale) for cell in found]
+    acoustic = [interpolated_cell(phonon, q) for q in chosen]
+    optical = acoustic
+    if reference.born is not None and not with_dipoles:
+        phonon.nac_params = None
+        optical = [interpolated_cell(phonon, q) for q in chosen]
+    return [
+        _joined(
+            prepare_cell(one, cutoff, species),
+            prepare_cell(other, cutoff, species),
+            _bloch_waves(one, reference.primitive),
+            n,
+            scale,
+        )
+        for one, other in zip(acoustic, optical, strict=True)
+    ]
 
 
 def qpoints_between(reference: Reference) -> np.ndarray:
@@ -99,23 +113,35 @@ def _shortest(reference: Reference, qpoints: np.ndarray) -> np.ndarray:
     return images[np.arange(len(qpoints)), nearest]
 
 
-def _acoustic(cell: FoldedCell, prepared: HarmonicCell, primitive: Atoms, scale: float) -> HarmonicCell:
-    """The same cell, displaced along the lowest modes of its q alone.
+def _joined(
+    acoustic: HarmonicCell, optical: HarmonicCell, waves: np.ndarray, n_prim: int, scale: float
+) -> HarmonicCell:
+    """D = V Λ Vᵀ + (1 - V Vᵀ) D' (1 - V Vᵀ) of the waves of one q: V the lowest modes of the one, D' of the other.
 
+    :param waves: see :func:`_bloch_waves`.
     :param scale: what errors of frequencies are relative to, eV^1/2 / Å / amu^1/2.
     """
-    waves = _bloch_waves(cell, primitive)
-    roots = prepared.root_masses
-    squares, vectors = np.linalg.eigh(waves.T @ (prepared.hessian / np.outer(roots, roots)) @ waves)
+    roots = acoustic.root_masses
+    of_lowest, of_others = (waves.T @ (cell.hessian / np.outer(roots, roots)) @ waves for cell in (acoustic, optical))
+    squares, vectors = np.linalg.eigh(of_lowest)
     # cos and sin of a wave are two, but where they are the same
-    n_lowest = ACOUSTIC * waves.shape[1] // (3 * len(primitive))
-    squares, modes = squares[:n_lowest], (waves @ vectors)[:, :n_lowest]
+    n_lowest = ACOUSTIC * waves.shape[1] // (3 * n_prim)
+    # the others, as the complement of the lowest has them
+    complement = vectors[:, n_lowest:]
+    other_squares, turned = np.linalg.eigh(complement.T @ of_others @ complement)
+    squares = np.concatenate([squares[:n_lowest], other_squares])
+    modes = waves @ np.concatenate([vectors[:, :n_lowest], complement @ turned], axis=1)
+    weighted = modes * roots[:, None]
     floor = (FLOORS['half'] / FREQUENCY_FACTOR_THZ) ** 2
-    generator = modes / roots[:, None] * np.maximum(np.abs(squares), floor) ** -0.5
+    drawn = modes / roots[:, None] * np.maximum(np.abs(squares), floor) ** -0.5
+    parts = {'acoustic': slice(0, n_lowest), 'optical': slice(n_lowest, len(squares))}
+    if n_lowest == len(squares):
+        del parts['optical']
     return replace(
-        prepared,
-        generators={'half': generator},
-        norms={'half': scale * (n_lowest / len(roots)) ** 0.5},
+        acoustic,
+        hessian=(weighted * squares) @ weighted.T,
+        generators={kind: drawn[:, part] for kind, part in parts.items()},
+        norms={kind: scale * (drawn[:, part].shape[1] / len(roots)) ** 0.5 for kind, part in parts.items()},
         modes=(modes / roots[:, None]).T,
         frequencies=np.sign(squares) * np.sqrt(np.abs(squares)) * FREQUENCY_FACTOR_THZ,
     )
