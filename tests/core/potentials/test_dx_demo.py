@@ -42,13 +42,12 @@ def test_card_says_what_a_user_must_know(card):
         assert row['relative_frobenius_percent'] < 2.5, row
         assert row['max_stress_GPa'] < 0.1, row
         assert row['force_rmse_meV_per_A'] < 0.05 * row['force_predict_zero_meV_per_A'], row
-    # Where a target is missed, the card says so, and only there.
-    missed = {
-        row['material'] for row in errors if row['frequency_mae_THz'] > 0.08 or row['frequency_max_error_THz'] > 0.5
-    }
-    assert missed == {'SiO2_222_rd_symfc'}
+        assert row['frequency_mae_THz'] < 0.08, row
+        assert row['frequency_max_error_THz'] < 0.5, row
+    # which crystal withstands no strain it says, and of no other
+    assert {row['material'] for row in errors if row['lowest_elastic_constant_GPa'] < 10} == {'SiO2_222_rd_symfc'}
     assert set(card['known problems']) == {'SiO2'}
-    assert 'do not trust "stable"' in card['known problems']['SiO2']
+    assert 'gives way to strain' in card['known problems']['SiO2']
     for entry in card['training data']:
         assert entry['licence'] in ('BSD-3-Clause', 'MIT')
         assert all(len(digest) == 64 for digest in entry['sha256'].values())
@@ -82,19 +81,21 @@ def test_elements_of_none_of_its_crystals(potential, crystal):
 
 
 @pytest.mark.parametrize(
-    ('crystal', 'error', 'elsewhere'),
+    ('crystal', 'learned', 'elsewhere'),
     [
-        (bulk('Si', 'diamond', 5.4336), 0.047, bulk('Si', 'diamond', 5.2)),
-        (bulk('NaCl', 'rocksalt', 5.6406), 0.0075, bulk('NaCl', 'rocksalt', 5.4)),
+        (bulk('Si', 'diamond', 5.4336), 'Si_PBEsol_fc3', bulk('Si', 'diamond', 5.2)),
+        (bulk('NaCl', 'rocksalt', 5.6406), 'NaCl222_alm_fc3', bulk('NaCl', 'rocksalt', 5.4)),
     ],
     ids=['Si', 'NaCl'],
 )
-def test_it_knows_how_unsure_it_is(potential, crystal, error, elsewhere):
+def test_it_knows_how_unsure_it_is(potential, card, crystal, learned, elsewhere):
     """As large as its error on held-back configurations, and many times that where it never was."""
     here, there = (
         frequency_spread(compute_force_constants(atoms, [2, 2, 2], potential, primitive_matrix='P'), potential)
         for atoms in (crystal, elsewhere)
     )
+    spread, error = card['uncertainty']['rms spread and error in THz'][learned]
+    assert spread == pytest.approx(error, rel=0.1)
     assert here == pytest.approx(error, rel=0.6)
     assert there > 5 * here
 
@@ -124,7 +125,7 @@ def test_lattice_means_something(potential, crystal, lattice):
 @pytest.mark.skipif(not REFERENCES.is_dir(), reason='no DFT references beside the checkout (../shared/data)')
 @pytest.mark.parametrize(
     ('larger', 'smaller', 'most'),
-    [('Si_gruneisen_plus', 'Si_gruneisen_minus', 0.25), ('NaCl_vol1005_vasp', 'NaCl_vol0995_vasp', 0.1)],
+    [('Si_gruneisen_plus', 'Si_gruneisen_minus', 0.11), ('NaCl_vol1005_vasp', 'NaCl_vol0995_vasp', 0.07)],
     ids=['Si', 'NaCl'],
 )
 def test_force_constants_change_with_volume_as_in_dft(potential, larger, smaller, most):

@@ -34,8 +34,8 @@ MOST_BETWEEN, MOST_ATOMS = 24, 96
 NEARER = 8
 #: THz; less than this below zero is none
 IMAGINARY = 0.02
-#: of the weight, where it does not
-DOUBTED = 0.1
+#: of the weight, where it does not (chosen on quartz)
+DOUBTED = 0.03
 
 
 def cells_between(
@@ -46,7 +46,7 @@ def cells_between(
     Kinds of displacement are ``acoustic``, along the three lowest modes, and ``optical``, along all others; residuals
     are errors of frequencies relative to the root mean square of all. What is interpolated need not be invariant under
     rotation: where it is unstable near Γ, though the crystal is stable at all wave vectors of its supercell, it counts
-    a tenth, and without Born charges nothing.
+    little (:data:`DOUBTED`), and without Born charges nothing.
 
     :param cells: those of the commensurate q-points.
     :param cutoff: of the model, Å.
