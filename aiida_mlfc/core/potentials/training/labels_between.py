@@ -51,12 +51,14 @@ def cells_between(
     :param cells: those of the commensurate q-points.
     :param cutoff: of the model, Å.
     :param with_dipoles: the model has them, so that optical branches are learned with them too.
-    :return: that of the longest wave first.
+    :return: that of the longest wave first; none where all of them are large.
     """
     stars = qpoints_between(reference)
     n = len(reference.primitive)
     sizes = np.array([n * abs(round(np.linalg.det(sublattice_of(q)))) for q in stars])
     stars = stars[sizes <= max(MOST_ATOMS, len(reference.supercell))]
+    if not len(stars):
+        return []
     phonon = interpolating_phonopy(reference, reference.force_constants())
     known = np.concatenate([cell.frequencies for cell in cells])
     weight = 1.0

@@ -9,6 +9,7 @@ from aiida_mlfc.core.potentials.training import labels_between
 from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT, FLOORS, harmonic_cells
 from aiida_mlfc.core.potentials.training.interpolation import interpolating_phonopy
 from aiida_mlfc.core.potentials.training.labels_between import cells_between, qpoints_between
+from aiida_mlfc.core.potentials.training.references import Reference
 from aiida_mlfc.core.units import FREQUENCY_FACTOR_THZ
 
 from ...small_systems import SPECIES
@@ -135,3 +136,11 @@ def test_interpolation_that_makes_no_sense(reference, commensurate, between, mon
     assert min(cell.frequencies.min() for cell in commensurate) < -1
     unstable = cells_between(reference, commensurate, CUTOFF, SPECIES, False)
     assert [cell.norms['acoustic'] for cell in unstable] == pytest.approx(full)
+
+
+def test_none_where_all_are_large(reference, commensurate, monkeypatch):
+    """A supercell of the primitive cell alone: the cells between have at least twice its atoms."""
+    once = replace(reference, supercell=reference.primitive)
+    monkeypatch.setattr(Reference, 'force_constants', lambda _: np.zeros((2, 2, 3, 3)))
+    monkeypatch.setattr(labels_between, 'MOST_ATOMS', 3)
+    assert cells_between(once, commensurate, CUTOFF, SPECIES, False) == []
