@@ -50,8 +50,6 @@ def test_numbers_are_those_of_the_card(make_command, potential, name, part, erro
     assert abs(row['min_frequency'] - row['min_frequency_reference']) < row['frequency_max_error']
     # GaN interpolated from 2x2x2 cells dips below zero near Γ, in DFT and potential alike
     assert row['stability'].startswith('true')
-    # GPa; the softest shear of each is some tens
-    assert 20 < row['lowest_elastic_constant'] < 200
     assert sum(shell['n_pairs'] for shell in row['shells']) > 0
 
 

@@ -48,7 +48,9 @@ def test_card_says_where_it_meets_its_targets(card):
         assert row['frequency_between_mae_THz'] < 0.25, row
     missed = {row['material'] for row in [*unseen, *learned, *constants] if row['relative_frobenius_percent'] > 6}
     assert missed == {'Al2S3_P6'}
-    assert card['known problems'] == {}
+    # trained before labels between wave vectors were mended
+    assert set(card['known problems']) == {'SnO2', 'SiO2', 'CuAgO2'}
+    assert all('gives way to strain' in problem for problem in card['known problems'].values())
 
 
 def test_it_is_for_its_own_crystals(potential):
