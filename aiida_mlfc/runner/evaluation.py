@@ -18,7 +18,7 @@ from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.relaxation.elastic import elastic_constants
 from aiida_mlfc.core.potentials.training.interpolation import interpolating_phonopy
-from aiida_mlfc.core.potentials.training.labels_between import MOST_BETWEEN, qpoints_between
+from aiida_mlfc.core.potentials.training.labels_between import ACOUSTIC, MOST_BETWEEN, qpoints_between
 from aiida_mlfc.core.potentials.training.references import Reference
 from aiida_mlfc.core.structures.cells import to_ase, to_phonopy
 from aiida_mlfc.runner.bloch_phases import frequencies
@@ -33,8 +33,8 @@ def evaluate(model: EnergyModel, reference: Reference) -> dict[str, Any]:
     of those learned, which the row says; where force constants are given and no configurations, they are what is
     compared with, and there are no errors of forces. Frequencies are compared at the geometry of the reference, without
     NAC on either side; those *between* are the potential's own at wave vectors that the supercell of the reference does
-    not hold, against phonopy's interpolation. The lowest elastic constant is the smallest eigenvalue of the potential's
-    elastic tensor, ions relaxed: below zero the crystal gives way to some strain.
+    not hold, against phonopy's interpolation (:func:`_between`). The lowest elastic constant is the smallest eigenvalue
+    of the potential's elastic tensor, ions relaxed: below zero the crystal gives way to some strain.
 
     :param reference: configurations held back from training, or force constants.
     """
@@ -94,12 +94,16 @@ def _of_forces(errors: list[np.ndarray], forces: np.ndarray) -> dict[str, float]
 def _between(model: EnergyModel, reference: Reference) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies halfway between the q-points of the supercell: exact ones of the potential, interpolated DFT; THz.
 
-    Born charges take part where the potential has charges of its own.
+    Where Born charges are known and the potential has none, acoustic branches are interpolated with them and optical
+    ones without, as they are learned (:mod:`~aiida_mlfc.core.potentials.training.labels_between`).
     """
     qpoints = qpoints_between(reference)[:MOST_BETWEEN]
     phonon = interpolating_phonopy(reference, reference.force_constants())
-    if model.long_range is None:
-        phonon.nac_params = None
     phonon.run_qpoints(qpoints)
+    expected = np.sort(phonon.qpoints.frequencies, axis=1)
+    if model.long_range is None and phonon.nac_params is not None:
+        phonon.nac_params = None
+        phonon.run_qpoints(qpoints)
+        expected[:, ACOUSTIC:] = np.sort(phonon.qpoints.frequencies, axis=1)[:, ACOUSTIC:]
     found = frequencies(dynamical_matrices(to_ase(phonon.primitive), qpoints, model))
-    return found, np.asarray(phonon.qpoints.frequencies)
+    return np.sort(found, axis=1), expected

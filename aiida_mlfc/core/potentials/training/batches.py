@@ -17,7 +17,7 @@ from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT, SKIN, HarmonicCell, harmonic_cells
 from aiida_mlfc.core.potentials.training.identity import digest_of
-from aiida_mlfc.core.potentials.training.labels_between import cells_between
+from aiida_mlfc.core.potentials.training.labels_between import WaveCell, cells_between
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.references import Reference
 
@@ -42,7 +42,7 @@ class Material:
     forces: Tensor
     energies: Tensor | None = None
     costly: float = 1.0
-    between: Sequence[HarmonicCell] = ()
+    between: Sequence[WaveCell] = ()
     constants: np.ndarray | None = None
 
     @property
@@ -83,7 +83,7 @@ def prepare(reference: Reference, model: EnergyModel, extra_qpoints: Sequence[Se
     cells = harmonic_cells(reference, model.cutoff, model.species, extra_qpoints)
     lengths = cells[0].graph.edge_vectors().norm(dim=1)
     costly = float((lengths <= model.message_cutoff).sum()) / max(1, len(lengths))
-    between: Sequence[HarmonicCell] = ()
+    between: Sequence[WaveCell] = ()
     if isinstance(model, DXModel) and model.expansion is not None:
         has_dipoles = model.long_range is not None
         between = cells_between(reference, cells, model.cutoff, model.species, has_dipoles)

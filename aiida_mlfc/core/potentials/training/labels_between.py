@@ -8,17 +8,20 @@ of finite reach can have it: acoustic ones are learned with them, optical ones w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from ase import Atoms
 
+from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
+from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.training.harmonic_labels import (
+    DISPLACEMENT,
     FLOORS,
+    SKIN,
     HarmonicCell,
     mesh_and_rotations,
-    prepare_cell,
     supercell_matrix,
 )
 from aiida_mlfc.core.potentials.training.interpolation import interpolated_cell, interpolating_phonopy
@@ -38,15 +41,62 @@ IMAGINARY = 0.02
 DOUBTED = 0.03
 
 
+@dataclass
+class WaveCell:
+    """The smallest cell of a wave vector q, displaced as waves of q alone.
+
+    :param hessian: within these waves, shape ``(3n, 3n)``, eV/Å².
+    :param modes: M^-1/2 e of all waves of q, the acoustic ones first, shape ``(n_modes, 3n)``, amu^-1/2.
+    :param frequencies: of these, imaginary ones negative, THz.
+    :param n_acoustic: modes, each once as cos and once as sin where these differ.
+    :param scale: what errors of frequencies are relative to, THz.
+    """
+
+    graph: AtomGraph
+    hessian: np.ndarray
+    modes: np.ndarray
+    frequencies: np.ndarray
+    n_acoustic: int
+    scale: float
+
+    @property
+    def kinds(self) -> dict[str, slice]:
+        """Which modes are drawn together."""
+        n = len(self.frequencies)
+        kinds = {'acoustic': slice(0, self.n_acoustic), 'optical': slice(self.n_acoustic, n)}
+        return {kind: some for kind, some in kinds.items() if some.start < n}
+
+    def draw(self, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A random wave and its exact forces: u = M^-1/2 D^-1/4 ξ, the residual along modes, weighted by D^-1/4 M^-1/2.
+
+        Of a wrong D its mean square is Σ |δD_ij|² / (ω_i ω_j), i all modes, j those drawn; for i = j that is (2 δω)².
+        Other weights would not do: of D^-1/2 on one side alone, coupling between an acoustic and an optical branch
+        counts by their ratio more than it changes frequencies.
+
+        :return: displacements ``(n, 3)`` in Å, forces ``(n, 3)`` in eV/Å, factors ``(n_modes, 3n)`` on the residual,
+            which make it relative to ``scale``; squares to be summed.
+        """
+        some = self.kinds[kind]
+        roots = np.sqrt(np.maximum(np.abs(self.frequencies), FLOORS['half']) / FREQUENCY_FACTOR_THZ)
+        u = rng.standard_normal(some.stop - some.start) @ (self.modes[some] / roots[some, None])
+        size = DISPLACEMENT / np.sqrt(np.mean(u * u))
+        norm = size * self.scale / FREQUENCY_FACTOR_THZ * (some.stop - some.start) ** 0.5
+        return (
+            size * u.reshape(-1, 3),
+            -(self.hessian @ (size * u)).reshape(-1, 3),
+            self.modes / roots[:, None] / norm,
+        )
+
+
 def cells_between(
     reference: Reference, cells: Sequence[HarmonicCell], cutoff: float, species: tuple[int, ...], with_dipoles: bool
-) -> list[HarmonicCell]:
-    """Folded cells between the commensurate q-points, displaced as waves of their q alone.
+) -> list[WaveCell]:
+    """Cells between the commensurate q-points, displaced as waves of their q alone.
 
     Kinds of displacement are ``acoustic``, along the three lowest modes, and ``optical``, along all others; residuals
     are errors of frequencies relative to the root mean square of all. What is interpolated need not be invariant under
-    rotation: where it is unstable near Γ, though the crystal is stable at all wave vectors of its supercell, it counts
-    little (:data:`DOUBTED`), and without Born charges nothing.
+    rotation: where it is more unstable than the crystal is at any wave vector of its supercell, it counts little
+    (:data:`DOUBTED`), and without Born charges nothing.
 
     :param cells: those of the commensurate q-points.
     :param cutoff: of the model, Å.
@@ -61,28 +111,20 @@ def cells_between(
         return []
     phonon = interpolating_phonopy(reference, reference.force_constants())
     known = np.concatenate([cell.frequencies for cell in cells])
-    weight = 1.0
-    if known.min() > -IMAGINARY:
-        phonon.run_qpoints(_shortest(reference, stars) / NEARER)
-        if phonon.qpoints.frequencies.min() < -IMAGINARY:
-            weight = DOUBTED if reference.born is not None else 0.0
-    if weight == 0.0:
+    phonon.run_qpoints(np.concatenate([_shortest(reference, stars) / NEARER, stars]))
+    doubted = phonon.qpoints.frequencies.min() < min(known.min(), 0.0) - IMAGINARY
+    if doubted and reference.born is None:
         return []
+    weight = DOUBTED if doubted else 1.0
     chosen = stars[np.unique(np.linspace(0, len(stars) - 1, min(len(stars), MOST_BETWEEN)).round().astype(int))]
-    scale = float(np.sqrt(np.mean(known**2))) / FREQUENCY_FACTOR_THZ / weight**0.5
+    scale = float(np.sqrt(np.mean(known**2) / weight))
     acoustic = [interpolated_cell(phonon, q) for q in chosen]
     optical = acoustic
     if reference.born is not None and not with_dipoles:
         phonon.nac_params = None
         optical = [interpolated_cell(phonon, q) for q in chosen]
     return [
-        _joined(
-            prepare_cell(one, cutoff, species),
-            prepare_cell(other, cutoff, species),
-            _bloch_waves(one, reference.primitive),
-            n,
-            scale,
-        )
+        _joined(one, other, reference.primitive, build_graph(one.atoms, cutoff + SKIN, species), scale)
         for one, other in zip(acoustic, optical, strict=True)
     ]
 
@@ -115,38 +157,35 @@ def _shortest(reference: Reference, qpoints: np.ndarray) -> np.ndarray:
     return images[np.arange(len(qpoints)), nearest]
 
 
-def _joined(
-    acoustic: HarmonicCell, optical: HarmonicCell, waves: np.ndarray, n_prim: int, scale: float
-) -> HarmonicCell:
-    """D = V Λ Vᵀ + (1 - V Vᵀ) D' (1 - V Vᵀ) of the waves of one q: V the lowest modes of the one, D' of the other.
-
-    :param waves: see :func:`_bloch_waves`.
-    :param scale: what errors of frequencies are relative to, eV^1/2 / Å / amu^1/2.
-    """
-    roots = acoustic.root_masses
-    of_lowest, of_others = (waves.T @ (cell.hessian / np.outer(roots, roots)) @ waves for cell in (acoustic, optical))
+def _joined(acoustic: FoldedCell, optical: FoldedCell, primitive: Atoms, graph: AtomGraph, scale: float) -> WaveCell:
+    """D = V Λ Vᵀ + (1 - V Vᵀ) D' (1 - V Vᵀ) of the waves of one q: V the lowest modes of the one, D' of the other."""
+    roots = np.repeat(np.sqrt(acoustic.atoms.get_masses()), 3)
+    waves = _bloch_waves(acoustic, primitive)
+    of_lowest, of_others = (waves.T @ (_hessian(cell) / np.outer(roots, roots)) @ waves for cell in (acoustic, optical))
     squares, vectors = np.linalg.eigh(of_lowest)
     # cos and sin of a wave are two, but where they are the same
-    n_lowest = ACOUSTIC * waves.shape[1] // (3 * n_prim)
+    n_lowest = ACOUSTIC * waves.shape[1] // (3 * len(primitive))
     # the others, as the complement of the lowest has them
     complement = vectors[:, n_lowest:]
     other_squares, turned = np.linalg.eigh(complement.T @ of_others @ complement)
     squares = np.concatenate([squares[:n_lowest], other_squares])
     modes = waves @ np.concatenate([vectors[:, :n_lowest], complement @ turned], axis=1)
     weighted = modes * roots[:, None]
-    floor = (FLOORS['half'] / FREQUENCY_FACTOR_THZ) ** 2
-    drawn = modes / roots[:, None] * np.maximum(np.abs(squares), floor) ** -0.5
-    parts = {'acoustic': slice(0, n_lowest), 'optical': slice(n_lowest, len(squares))}
-    if n_lowest == len(squares):
-        del parts['optical']
-    return replace(
-        acoustic,
+    return WaveCell(
+        graph,
         hessian=(weighted * squares) @ weighted.T,
-        generators={kind: drawn[:, part] for kind, part in parts.items()},
-        norms={kind: scale * (drawn[:, part].shape[1] / len(roots)) ** 0.5 for kind, part in parts.items()},
         modes=(modes / roots[:, None]).T,
         frequencies=np.sign(squares) * np.sqrt(np.abs(squares)) * FREQUENCY_FACTOR_THZ,
+        n_acoustic=n_lowest,
+        scale=scale,
     )
+
+
+def _hessian(cell: FoldedCell) -> np.ndarray:
+    """Symmetric, shape ``(3n, 3n)``."""
+    n = 3 * len(cell.atoms)
+    hessian = cell.force_constants.transpose(0, 2, 1, 3).reshape(n, n)
+    return np.asarray((hessian + hessian.T) / 2)
 
 
 def _bloch_waves(cell: FoldedCell, primitive: Atoms) -> np.ndarray:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase.data import atomic_masses
 
 from aiida_mlfc.core.potentials.training import labels_between
 from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT, FLOORS, harmonic_cells
@@ -26,6 +27,21 @@ def commensurate(reference):
 @pytest.fixture(scope='module')
 def between(reference, commensurate):
     return cells_between(reference, commensurate, CUTOFF, SPECIES, False)
+
+
+def masses(cell):
+    """Of each coordinate, amu."""
+    numbers = np.array(SPECIES)[cell.graph.atom_types.argmax(1).numpy()]
+    return np.repeat(atomic_masses[numbers], 3)
+
+
+def squared_residuals(cell, change, kind, rng):
+    """Of dynamical matrices that are wrong by ``change`` (between modes, eV/Å²/amu), for many displacements."""
+    weighted = cell.modes * masses(cell)
+    of_forces = weighted.T @ change @ weighted
+    for _ in range(1000):
+        u, _, factors = cell.draw(kind, rng)
+        yield np.sum((factors @ (of_forces @ u.reshape(-1))) ** 2)
 
 
 def interpolated(reference, qpoints, with_charges=True):
@@ -53,7 +69,7 @@ def test_all_branches_of_each_and_no_others(reference, between):
     for cell, expected in zip(between, interpolated(reference, qpoints_between(reference)), strict=True):
         assert cell.frequencies.shape == (12,)
         assert np.abs(np.sort(cell.frequencies) - np.repeat(expected, 2)).max() < 5e-3
-        assert {kind: some.shape[1] for kind, some in cell.generators.items()} == {'acoustic': 6, 'optical': 6}
+        assert cell.kinds == {'acoustic': slice(0, 6), 'optical': slice(6, 12)}
 
 
 def test_optical_branches_are_those_without_charges(reference, commensurate, between):
@@ -76,10 +92,9 @@ def test_displacements_are_waves_with_their_forces(between):
     """No net displacement, forces by Newton: M ω² u along every mode."""
     rng = np.random.default_rng(0)
     for cell in between:
-        masses = cell.root_masses**2
         for mode, frequency in zip(cell.modes, cell.frequencies, strict=True):
             square = frequency * abs(frequency) / FREQUENCY_FACTOR_THZ**2
-            wrong = np.abs(cell.hessian @ mode - masses * square * mode).max()
+            wrong = np.abs(cell.hessian @ mode - masses(cell) * square * mode).max()
             assert wrong < 1e-6 * np.abs(cell.hessian).max()
         for kind in ('acoustic', 'optical'):
             u, forces, _ = cell.draw(kind, rng)
@@ -94,15 +109,23 @@ def test_residuals_are_errors_of_frequencies(between, commensurate, kind):
     rms = np.sqrt(np.mean(np.concatenate([cell.frequencies for cell in commensurate]) ** 2))
     rng = np.random.default_rng(0)
     for cell in between:
-        # force constants whose drawn modes all have frequencies larger by a hundredth of that
-        modes = cell.modes.T * cell.root_masses[:, None] ** 2
+        # force constants whose modes all have frequencies larger by a hundredth of that
         drawn = np.maximum(np.abs(cell.frequencies), FLOORS['half'])
-        change = (modes * (2 * drawn * 0.01 * rms / FREQUENCY_FACTOR_THZ**2)) @ modes.T
-        found = []
-        for _ in range(1000):
-            u, _, factors = cell.draw(kind, rng)
-            found.append(np.mean((factors.reshape(-1) * (change @ u.reshape(-1))) ** 2))
-        assert np.mean(found) == pytest.approx(0.02**2, rel=0.1)
+        squares = np.diag(2 * drawn * 0.01 * rms / FREQUENCY_FACTOR_THZ**2)
+        assert np.mean(list(squared_residuals(cell, squares, kind, rng))) == pytest.approx(0.02**2, rel=0.1)
+
+
+def test_coupling_of_branches_counts_by_what_it_does_to_frequencies(between):
+    """δD_ij between an acoustic and an optical mode: by both of their frequencies, whichever of them is displaced."""
+    rng = np.random.default_rng(0)
+    cell = between[0]
+    coupling = np.zeros((12, 12))
+    coupling[0, 11] = coupling[11, 0] = 0.1
+    ours = np.maximum(np.abs(cell.frequencies), FLOORS['half'])[[0, 11]]
+    assert ours[1] > 2 * ours[0]
+    expected = 0.1**2 * FREQUENCY_FACTOR_THZ**4 / ours.prod() / cell.scale**2 / 6
+    for kind in ('acoustic', 'optical'):
+        assert np.mean(list(squared_residuals(cell, coupling, kind, rng))) == pytest.approx(expected, rel=0.1)
 
 
 def test_few_where_there_are_many(reference, commensurate, monkeypatch):
@@ -129,13 +152,16 @@ def test_interpolation_that_makes_no_sense(reference, commensurate, between, mon
     stable = [replace(cell, frequencies=np.abs(cell.frequencies)) for cell in commensurate]
     assert cells_between(reference, stable, CUTOFF, SPECIES, False) == []
     doubted = cells_between(replace(reference, born=CHARGES), stable, CUTOFF, SPECIES, False)
-    full = np.array([cell.norms['acoustic'] for cell in between])
-    assert [cell.norms['acoustic'] for cell in doubted] == pytest.approx(full / labels_between.DOUBTED**0.5)
+    full = np.array([cell.scale for cell in between])
+    assert [cell.scale for cell in doubted] == pytest.approx(full / labels_between.DOUBTED**0.5)
     assert 0 < labels_between.DOUBTED < 0.1
     # of an unstable crystal it may well be true
     assert min(cell.frequencies.min() for cell in commensurate) < -1
     unstable = cells_between(reference, commensurate, CUTOFF, SPECIES, False)
-    assert [cell.norms['acoustic'] for cell in unstable] == pytest.approx(full)
+    assert [cell.scale for cell in unstable] == pytest.approx(full)
+    # but not if it is more unstable than anywhere else, as one side of plus-minus pairs of Al2S3 is: -2.5 THz
+    lowest = [replace(cell, frequencies=np.maximum(cell.frequencies, -0.5)) for cell in commensurate]
+    assert cells_between(reference, lowest, CUTOFF, SPECIES, False) == []
 
 
 def test_none_where_all_are_large(reference, commensurate, monkeypatch):
