@@ -41,7 +41,7 @@ class Recipe:
     full_weight: float = 0.2
     #: whether folded cells are learned from; without them a real supercell is in every step
     folded: bool = True
-    #: share of steps to which one real displaced supercell with its DFT forces is added
+    #: share of steps of the network to which one real displaced supercell with its DFT forces is added
     supercell_share: float = 0.15
     #: undisplaced primitive cells per step, for which force and stress are zero
     n_undisplaced: int = 3

@@ -42,6 +42,8 @@ class Reference:
         symmetrised, shape ``(n_prim, n_super, 3, 3)``, eV/Å²; None where they are fitted to forces.
     :param whole: the set that these configurations are a part of, where force constants are fitted to all of it; None
         where they are fitted to these alone. See :meth:`held_back`.
+    :param one_sided: these are a part of a set that holds mirrors (-u) of them in another part: their force constants
+        have third order in them.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Reference:
     energies: np.ndarray | None = None
     constants: np.ndarray | None = None
     whole: Reference | None = None
+    one_sided: bool = False
 
     @classmethod
     def of_constants(
@@ -84,7 +87,9 @@ class Reference:
         """The configurations of these numbers, from 0, on their own."""
         u, forces = self.displacements[numbers], self.forces[numbers]
         energies = None if self.energies is None else self.energies[numbers]
-        return replace(self, displacements=u, forces=forces, energies=energies, whole=None)
+        others = self.displacements[np.setdiff1d(np.arange(len(self.forces)), numbers)]
+        one_sided = self.one_sided or are_biased(u, others)
+        return replace(self, displacements=u, forces=forces, energies=energies, whole=None, one_sided=one_sided)
 
     def held_back(self, numbers: np.ndarray | None = None) -> Reference:
         """Configurations to measure errors on, all others being learned from.
@@ -99,8 +104,7 @@ class Reference:
         n = len(self.forces)
         numbers = np.arange(1, n, 2) if numbers is None else numbers
         part = self.chosen(numbers)
-        others = self.displacements[np.setdiff1d(np.arange(n), numbers)]
-        return replace(part, whole=self) if are_biased(part.displacements, others) else part
+        return replace(part, whole=self) if part.one_sided and not self.one_sided else part
 
     def force_constants(self) -> np.ndarray:
         """Those given, or least squares with symmetry and sum rules imposed by symfc; of ``whole`` where there is one.

@@ -154,12 +154,14 @@ def test_interpolation_that_makes_no_sense(reference, commensurate, between, mon
     doubted = cells_between(replace(reference, born=CHARGES), stable, CUTOFF, SPECIES, False)
     full = np.array([cell.scale for cell in between])
     assert [cell.scale for cell in doubted] == pytest.approx(full / labels_between.DOUBTED**0.5)
-    assert 0 < labels_between.DOUBTED < 0.1
+    assert 0 < labels_between.DOUBTED < 0.3
     # of an unstable crystal it may well be true
     assert min(cell.frequencies.min() for cell in commensurate) < -1
     unstable = cells_between(reference, commensurate, CUTOFF, SPECIES, False)
     assert [cell.scale for cell in unstable] == pytest.approx(full)
-    # but not if it is more unstable than anywhere else, as one side of plus-minus pairs of Al2S3 is: -2.5 THz
+    # nor what one side of plus-minus pairs says, which has third order in it: -2.5 THz in Al2S3, which is stable
+    assert cells_between(replace(reference, one_sided=True), commensurate, CUTOFF, SPECIES, False) == []
+    # and not if it is more unstable than at all wave vectors that are known
     lowest = [replace(cell, frequencies=np.maximum(cell.frequencies, -0.5)) for cell in commensurate]
     assert cells_between(reference, lowest, CUTOFF, SPECIES, False) == []
 
