@@ -69,7 +69,7 @@ WIDE = (
 EXPANSIONS = {'dx-demo': DEMO, 'dx-wide': WIDE}
 #: how often a force set counts. Quartz, whose framework is soft, shares pairs and triplets with silicon and the other
 #: oxides, and alone is fitted better than with them; so is Al2S3, of thirty atoms without symmetry
-EMPHASIS: dict[str, dict[str, float]] = {'dx-demo': {'SiO2_222_rd_symfc': 4.0}, 'dx-wide': {'Al2S3_P6': 4.0}}
+EMPHASIS: dict[str, dict[str, float]] = {'dx-demo': {'SiO2_222_rd_symfc': 16.0}, 'dx-wide': {'Al2S3_P6': 4.0}}
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,9 @@ def test_quartz_stays_where_it_was_learned():
     assert row['frequency_mae_THz'] < 0.08
     assert row['frequency_max_error_THz'] < 0.5
     assert row['lowest_elastic_constant_GPa'] > 10
-    # imaginary in the interpolation of a 2 x 2 x 2 supercell
-    assert row['min_frequency_between_DFT_THz'] < -0.5
-    assert row['min_frequency_between_THz'] > 0
+    # stable in the interpolation with Born charges; without them -0.7 THz
+    assert row['min_frequency_between_DFT_THz'] > 0.3
+    assert row['min_frequency_between_THz'] > 0.3
     model.metadata = {'validity': {HAS_STRESS: True}}
     found = relax(reference.primitive, model, relax_cell=True)
     assert abs(found.volume_change) < 0.005
