@@ -44,10 +44,8 @@ def test_card_says_what_a_user_must_know(card):
         assert row['force_rmse_meV_per_A'] < 0.05 * row['force_predict_zero_meV_per_A'], row
         assert row['frequency_mae_THz'] < 0.08, row
         assert row['frequency_max_error_THz'] < 0.5, row
-    # which crystal withstands no strain it says, and of no other
-    assert {row['material'] for row in errors if row['lowest_elastic_constant_GPa'] < 10} == {'SiO2_222_rd_symfc'}
-    assert set(card['known problems']) == {'SiO2'}
-    assert 'gives way to strain' in card['known problems']['SiO2']
+        assert row['lowest_elastic_constant_GPa'] > 10, row
+    assert 'known problems' not in card or not card['known problems']
     for entry in card['training data']:
         assert entry['licence'] in ('BSD-3-Clause', 'MIT')
         assert all(len(digest) == 64 for digest in entry['sha256'].values())
