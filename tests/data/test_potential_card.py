@@ -30,6 +30,12 @@ def test_a_foundation_model_says_nothing():
 
 def test_dx_demo_knows_its_eight_crystals():
     card = read_header(resolve('dx-demo')).card
-    assert card_warnings(card, 'NaCl', 'Fm-3m (225)') == []
+    assert len(card['training data']) == 8
+    for entry in card['training data']:
+        assert card_warnings(card, entry['formula'], entry['sg']) == []
     assert 'extrapolation' in card_warnings(card, 'NaCl', 'Pm-3m (221)')[0]
-    assert 'do not trust' in card_warnings(card, 'SiO2', 'P3_121 (152)')[0]
+
+
+def test_dx_wide_says_where_it_is_not_to_be_trusted():
+    card = read_header(resolve('dx-wide')).card
+    assert 'do not trust larger supercells' in card_warnings(card, 'CuAgO2', 'C2/m (12)')[0]
