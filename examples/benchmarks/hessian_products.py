@@ -41,8 +41,8 @@ WAYS: dict[str, list[tuple[int, int]]] = {
     'Hessian products': [(0, 1), (0, 2), (0, 3), (0, 4)],
     'Hessian products and forces': [(2, 1), (4, 1), (4, 2), (ALL, 1), (ALL, 2), (ALL, 3)],
 }
-#: nothing is learned of changes with strain
-PRIOR = {'distortion': 0.0}
+#: nothing is learned, or assumed, of changes with strain and of large displacements
+PRIOR = {'distortion': 0.0, 'far': 0.0}
 
 
 def with_supercells(material: Material, n: int) -> Material:

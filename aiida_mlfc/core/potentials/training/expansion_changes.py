@@ -1,4 +1,4 @@
-"""Design rows of how the harmonic forces of an expansion change when its crystal is strained and its atoms shift."""
+"""Design rows of what harmonic forces become when a crystal is strained and its atoms shift, a little and far."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from ase import Atoms
 from torch import Tensor
 
 from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces
 from aiida_mlfc.core.potentials.dx.expansion import ClusterExpansion
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
+from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.training.batches import Material
 from aiida_mlfc.core.potentials.training.expansion_rows import Terms, derivative_rows
 from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT
@@ -23,6 +25,9 @@ from aiida_mlfc.core.structures.sublattices import folded_pairs, sites_of
 DISTORTIONS, STRAIN, SHIFT = 2, 0.01, 0.02
 #: shifts of a supercell whose third order is known; for each folded cell, changes of volume and strains of any kind
 SHIFTED, STRAINED = 6, 2
+#: rms displacement of each coordinate, Å, and the share of the shortest distance that it does not exceed, where forces
+#: are held near harmonic ones
+FAR, FAR_SHARE = 0.2, 0.125
 #: how much smaller its distortions and displacements are, so that what is found is the first order of both
 SMALL = 0.1
 #: by order in the distortion: how much of it, and the factor of the difference
@@ -45,6 +50,30 @@ def distortions(
         change = _change(expansion, terms, graph, (strain + strain.T) / 2, shifts, u, order)
         scale = torch.as_tensor(factors).reshape(-1) / (u.size * len(material.cells) * DISTORTIONS) ** 0.5
         yield scale[:, None] * change
+
+
+def far_forces(model: DXModel, terms: Terms, material: Material, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows of the forces of folded cells displaced far, and what is left for them of harmonic ones, relative to these.
+
+    :param model: its expansion says nothing yet.
+    """
+    assert model.expansion is not None
+    rng = np.random.default_rng(recipe.seed)
+    for cell in [cell for cell in material.cells for _ in range(DISTORTIONS)]:
+        graph = cell.graph.to(torch.float64, 'cpu')
+        atoms = Atoms(
+            numbers=np.array(model.species)[graph.atom_types.argmax(1).numpy()],
+            positions=graph.positions.numpy(), cell=graph.cell[0].numpy(), pbc=True,
+        )  # fmt: skip
+        # neighbours of the crystal at rest: displaced atoms may be as near as they like, and none comes from farther
+        wide = build_graph(atoms, model.cutoff + 4 * FAR, tuple(model.species))
+        u, force, _ = cell.draw('white', rng)
+        factor = min(FAR, FAR_SHARE * float(wide.edge_vectors().norm(dim=1).min())) / DISPLACEMENT
+        moved = wide.with_positions(wide.positions + torch.as_tensor(factor * u))
+        rows = derivative_rows(model.expansion, terms, moved).forces.flatten(0, 1)
+        left = torch.as_tensor(factor * force) - energy_forces(model, moved)[1].detach()
+        scale = 1 / (factor * float(np.linalg.norm(force)) * (len(material.cells) * DISTORTIONS) ** 0.5)
+        yield scale * rows, scale * left.reshape(-1)
 
 
 def known_changes(

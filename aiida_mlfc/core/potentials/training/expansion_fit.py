@@ -5,7 +5,7 @@ prior decides (:mod:`~aiida_mlfc.core.potentials.training.expansion_prior`).
 
 How harmonic forces change when a crystal is strained or distorted is learned where its set has third order
 (:mod:`~aiida_mlfc.core.potentials.training.third_order`), and how that changes is held small. Of other sets the change
-itself is.
+itself is, and forces far from rest are held near harmonic ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_for
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.training.batches import Material
-from aiida_mlfc.core.potentials.training.expansion_changes import distortions, known_changes
+from aiida_mlfc.core.potentials.training.expansion_changes import distortions, far_forces, known_changes
 from aiida_mlfc.core.potentials.training.expansion_prior import PRIOR, prior_blocks
 from aiida_mlfc.core.potentials.training.expansion_rows import Terms, derivative_rows, terms_among
 from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT
@@ -113,6 +113,9 @@ def fit_expansion(
             elif weights['distortion']:
                 for rows in distortions(expansion, terms[types], material, recipe, order=1):
                     here.hold(weights['distortion'] ** 0.5 * rows)
+            if third is None and weights['far']:
+                for rows, labels in far_forces(model, terms[types], material, recipe):
+                    here.hold(weights['far'] ** 0.5 * rows, weights['far'] ** 0.5 * labels)
         stiffness = float(np.mean([material.force_scale for material in alike])) / DISPLACEMENT
         elimination.add(here, prior_blocks(expansion, terms[types], weights, elimination.uses, stiffness))
     solution, draws = elimination.solve()

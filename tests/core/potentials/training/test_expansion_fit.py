@@ -9,7 +9,7 @@ from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_for
 from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
-from aiida_mlfc.core.potentials.training import expansion_fit
+from aiida_mlfc.core.potentials.training import expansion_fit, expansion_prior
 from aiida_mlfc.core.potentials.training.batches import prepare
 from aiida_mlfc.core.potentials.training.expansion_fit import fit_expansion
 from aiida_mlfc.core.potentials.training.expansion_rows import derivative_rows, terms_among
@@ -26,7 +26,7 @@ from ...small_systems import SPECIES, small_dx, small_dx_with_expansion
 WEIGHTS_BETWEEN = expansion_fit.BETWEEN
 LENGTHS = {'pair_cutoff': 5.2, 'triplet_cutoff': 3.9, 'pair_spacing': 0.5, 'triplet_spacing': 0.8}
 #: almost none
-WEAK = {'pair_roughness': 1e-12, 'pair_size': 1e-12, 'triplet_size': 1e-12, 'distortion': 0.0}
+WEAK = {'pair_roughness': 1e-12, 'pair_size': 1e-12, 'triplet_size': 1e-12, 'distortion': 0.0, 'far': 0.0}
 
 
 def silent(model):
@@ -121,6 +121,24 @@ def test_it_says_how_much_is_left(reference):
     left = fit_expansion(model, [material], Recipe()).left
     assert 0 < left < 0.1
     assert fit_expansion(model, [material], Recipe(), {'pair_size': 1e6, 'triplet_size': 1e6}).left > 5 * left
+
+
+def test_far_from_rest_forces_stay_near_harmonic_ones(reference, monkeypatch):
+    monkeypatch.setattr(expansion_fit, '_third_order', lambda *_: None)
+    model = silent(learner())
+    material = prepare(reference, model)
+    u = 0.2 * torch.as_tensor(np.random.default_rng(7).standard_normal(material.supercell.positions.shape))
+    harmonic = -np.einsum('ijab,jb->ia', reference.force_constants(), u.numpy())
+    moved = build_graph(reference.supercell, model.cutoff + 1.0, model.species)
+    moved = moved.with_positions(moved.positions + u)
+    off, left = [], []
+    for weight in (0.0, expansion_prior.PRIOR['far']):
+        left.append(fit_expansion(model, [material], Recipe(), {'far': weight}).left)
+        forces = energy_forces(model, moved)[1].detach().numpy()
+        off.append(np.linalg.norm(forces - harmonic) / np.linalg.norm(harmonic))
+    assert off[1] < 0.3
+    assert off[1] < 0.75 * off[0]
+    assert left[1] < 1.1 * left[0]
 
 
 def test_a_repeated_material_counts_once(reference):
