@@ -34,12 +34,12 @@ from aiida_mlfc.core.potentials.training.defaults import (
 from aiida_mlfc.core.potentials.training.references import Reference, load_reference
 from aiida_mlfc.runner.evaluation import evaluate
 
-#: DFT supercells, and draws of products for each folded cell and kind; as many supercells as are learned from, at most
-ALL = expansion_fit.MOST_SUPERCELLS
+#: DFT supercells, and draws of products for each folded cell and kind
+ALL = 1_000
 WAYS: dict[str, list[tuple[int, int]]] = {
-    'forces': [(1, 0), (2, 0), (4, 0), (8, 0), (ALL, 0)],
+    'forces': [(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (ALL, 0)],
     'Hessian products': [(0, 1), (0, 2), (0, 3), (0, 4)],
-    'Hessian products and forces': [(2, 1), (4, 1), (4, 2), (ALL, 1), (ALL, 2), (ALL, 3)],
+    'Hessian products and forces': [(2, 1), (4, 1), (4, 2), (8, 1), (ALL, 1)],
 }
 #: nothing is learned, or assumed, of changes with strain and of large displacements
 PRIOR = {'distortion': 0.0, 'far': 0.0}
@@ -65,9 +65,11 @@ def curve(reference: Reference, points: list[tuple[int, int]], changes: dict[str
     model.silence()
     material = prepare(learned, model)
     for supercells, draws in points:
+        if len(learned.forces) < supercells < ALL:
+            continue
         recipe = default_recipe(0, 0, folded=bool(draws))
         started = time.process_time()
-        with patch.object(expansion_fit, 'DRAWS', draws):
+        with patch.multiple(expansion_fit, DRAWS=draws, MOST_SUPERCELLS=ALL):
             expansion_fit.fit_expansion(model, [with_supercells(material, supercells)], recipe, PRIOR)
         seconds = time.process_time() - started
         row = evaluate(model, reference.held_back())

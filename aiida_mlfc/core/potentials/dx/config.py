@@ -68,6 +68,9 @@ class DXConfig:
     triplet_spacing: float = 0.6
     #: members of an ensemble of its coefficients
     expansion_members: int = 0
+    #: two atomic numbers and the distance below which they repel each other whatever was learned, Å
+    #: (:mod:`~aiida_mlfc.core.potentials.dx.repulsion`)
+    repulsion: tuple[tuple[int, int, float], ...] = ()
     #: how atomic energies become an energy; only the sum is extensive
     readout: Literal['sum'] = 'sum'
     #: recompute blocks in the backward pass instead of keeping them: halves the memory of forces, hardly that of
@@ -103,6 +106,13 @@ class DXConfig:
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f'{name}: got {getattr(self, name)} Å, wanted {low} to {high}')
+        repulsion = tuple(sorted((*sorted((int(a), int(b))), float(r)) for a, b, r in self.repulsion))
+        object.__setattr__(self, 'repulsion', repulsion)
+        if any(not {a, b} <= set(self.species) or not 0 < r <= self.cutoff for a, b, r in repulsion):
+            raise ValueError(
+                f'repulsion: got {repulsion}, wanted two species of the model and a distance up to its cutoff, '
+                f'{self.cutoff} Å'
+            )
         if not 0.5 <= self.charge_width <= 5:
             # sharper ones need more reciprocal vectors than memory holds
             raise ValueError(f'charge_width: got {self.charge_width} Å, wanted 0.5 to 5')
@@ -134,8 +144,8 @@ class DXConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored in a checkpoint."""
-        systems = [list(system) for system in self.expansion_systems]
-        return asdict(self) | {'species': list(self.species), 'expansion_systems': systems}
+        systems, repulsion = ([list(entry) for entry in x] for x in (self.expansion_systems, self.repulsion))
+        return asdict(self) | {'species': list(self.species), 'expansion_systems': systems, 'repulsion': repulsion}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DXConfig:

@@ -20,6 +20,7 @@ from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.dx.expansion import ClusterExpansion
 from aiida_mlfc.core.potentials.dx.layers import DegreeNorm, FeedForward
 from aiida_mlfc.core.potentials.dx.radial import ENVELOPES, RadialNetwork, SineBasis
+from aiida_mlfc.core.potentials.dx.repulsion import Repulsion
 from aiida_mlfc.core.potentials.dx.tensor_product import DEGREE_SIZES, N_ROWS, coupling_tensor, edge_matrices, harmonics
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.interface import EnergyModel
@@ -79,6 +80,7 @@ class DXModel(EnergyModel):
         if self.expansion is not None:
             self.cutoff = max(self.cutoff, self.expansion.cutoff)
             self.interaction_range = max(self.interaction_range, self.expansion.reach)
+        self.repulsion = Repulsion(config.species, config.repulsion) if config.repulsion else None
         self.to(torch.get_default_dtype())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DXModel:
@@ -125,6 +127,8 @@ class DXModel(EnergyModel):
     def atomic_energies(self, graph: AtomGraph) -> Tensor:
         """Contribution of each atom without electrostatics, shape ``(n_atoms,)``, eV; only their sum has a meaning."""
         own = graph.atom_types @ self.reference_energies
+        if self.repulsion is not None:
+            own = own + self.repulsion(graph)
         if self.expansion is not None:
             own = own + self.expansion(graph)
             if self.is_silent:

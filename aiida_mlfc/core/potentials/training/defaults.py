@@ -33,6 +33,8 @@ TRIPLETS = ((7.0, 0.45), (7.0, 0.6), (6.0, 0.6))
 MOST_OF_FINER = 6_000
 #: entries of the matrices of all of them: 4 GB, fourteen systems of two elements on the first, sixty on the second
 MOST_ENTRIES_OF_FINER = 250_000_000
+#: of the shortest distance of two species at rest: repulsion ends there, or at the shortest while displaced
+REPULSION_SHARE = 0.85
 #: a step costs the same for every material if its batch has about so many edges; below, it is limited by overhead
 EDGES_PER_STEP = 1800
 #: folded cells of one material in a step
@@ -58,7 +60,26 @@ def default_config(references: Sequence[Reference], **changes: Any) -> DXConfig:
     if 'average_neighbours' not in settings:
         graphs = [build_graph(r.primitive, settings['cutoff'], tuple(settings['species'])) for r in references]
         settings['average_neighbours'] = round(float(np.mean([g.n_edges / g.n_atoms for g in graphs])), 1)
+    settings.setdefault('repulsion', shortest_distances(references, settings['cutoff']))
     return DXConfig(**settings)
+
+
+def shortest_distances(references: Sequence[Reference], cutoff: float) -> tuple[tuple[int, int, float], ...]:
+    """Where repulsion ends, for ``DXConfig.repulsion``: shorter than all distances that are learned.
+
+    :param cutoff: Å; pairs of species that are nowhere as near have none.
+    """
+    shortest: dict[tuple[int, int], float] = {}
+    for reference in references:
+        numbers = reference.supercell.numbers
+        graph = build_graph(reference.supercell, cutoff, tuple(np.unique(numbers).tolist()))
+        pairs, at_rest = graph.edge_index.numpy(), graph.edge_vectors().numpy()
+        lengths = REPULSION_SHARE * np.linalg.norm(at_rest, axis=1)
+        for u in reference.displacements:
+            lengths = np.minimum(lengths, np.linalg.norm(at_rest + u[pairs[1]] - u[pairs[0]], axis=1))
+        for a, b, length in zip(*np.sort(numbers[pairs], axis=0).tolist(), lengths.tolist(), strict=True):
+            shortest[a, b] = min(length, shortest.get((a, b), np.inf))
+    return tuple((a, b, round(length, 4)) for (a, b), length in sorted(shortest.items()))
 
 
 def crystal_systems(references: Sequence[Reference]) -> tuple[tuple[int, ...], ...]:

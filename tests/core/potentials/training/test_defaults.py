@@ -1,10 +1,13 @@
 """What an expansion is made of when nobody says: as fine as its number of coefficients allows."""
 
+from dataclasses import replace
+
 import pytest
 
 from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.dx.model import DXModel
-from aiida_mlfc.core.potentials.training.defaults import triplet_lengths
+from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
+from aiida_mlfc.core.potentials.training.defaults import default_config, shortest_distances, triplet_lengths
 from aiida_mlfc.core.potentials.training.expansion_fit import MOST_SOLVED_FOR
 
 
@@ -47,3 +50,21 @@ def test_longer_pairs_count():
     many = [(8, z) for z in range(20, 80)]
     assert lengths(many[:50]) == (7.0, 0.6)
     assert lengths(many[:50], pair_cutoff=15.0, pair_spacing=0.1) == (6.0, 0.6)
+
+
+def test_repulsion_ends_below_what_is_learned(reference):
+    found = default_config([reference]).repulsion
+    # rock salt of 5.64 Å: each pair of species has its shortest distance at rest
+    shortest = {(11, 11): 5.64 / 2**0.5, (11, 17): 2.82, (17, 17): 5.64 / 2**0.5}
+    assert {pair[:2]: pair[2] for pair in found} == {k: pytest.approx(0.85 * r, abs=1e-3) for k, r in shortest.items()}
+
+
+def test_repulsion_ends_below_the_shortest_distance_while_displaced(reference):
+    graph = build_graph(reference.supercell, 3.0, (11, 17))
+    far = reference.displacements.copy()
+    pair = graph.edge_index[:, 0].numpy()
+    towards = graph.edge_vectors()[0].numpy() / 2.82
+    far[0] = 0.0
+    far[0, pair[0]] = 0.9 * towards
+    found = shortest_distances([replace(reference, displacements=far)], 5.0)
+    assert {pair[:2]: pair[2] for pair in found}[11, 17] == pytest.approx(1.92, abs=1e-3)

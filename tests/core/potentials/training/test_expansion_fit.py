@@ -137,8 +137,9 @@ def test_far_from_rest_forces_stay_near_harmonic_ones(reference, monkeypatch):
         forces = energy_forces(model, moved)[1].detach().numpy()
         off.append(np.linalg.norm(forces - harmonic) / np.linalg.norm(harmonic))
     assert off[1] < 0.3
-    assert off[1] < 0.75 * off[0]
-    assert left[1] < 1.1 * left[0]
+    assert off[1] < 0.6 * off[0]
+    # so coarse an expansion cannot do both as well
+    assert left[1] < 0.03
 
 
 def test_a_repeated_material_counts_once(reference):
