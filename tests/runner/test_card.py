@@ -30,6 +30,7 @@ def test_nothing_of_a_good_one(salt):
     assert said(salt) == {}
     # what DFT has too is no problem of the potential
     assert said(salt, min_frequency_THz=-2.0, min_frequency_DFT_THz=-1.99) == {}
+    assert said(salt, min_frequency_THz=-0.42, min_frequency_DFT_THz=-0.35) == {}
     assert said(salt, min_frequency_between_THz=-0.3, min_frequency_between_DFT_THz=-0.68) == {}
 
 
@@ -38,6 +39,8 @@ def test_nothing_of_a_good_one(salt):
     [
         ({'frequency_mae_THz': 0.31}, 'off by 0.31 THz'),
         ({'min_frequency_THz': -0.5}, 'do not trust "unstable"'),
+        ({'min_frequency_THz': -0.08, 'min_frequency_DFT_THz': -0.02}, 'do not trust "unstable"'),
+        ({'min_frequency_THz': -0.7, 'min_frequency_DFT_THz': -0.35}, 'do not trust "unstable"'),
         ({'min_frequency_between_THz': -1.47, 'min_frequency_between_DFT_THz': -0.68}, 'do not trust larger'),
         ({'min_frequency_THz': -0.01, 'min_frequency_DFT_THz': -0.35}, 'do not trust "stable"'),
         ({'lowest_elastic_constant_GPa': -17.0}, 'gives way to strain (lowest elastic constant -17 GPa)'),
