@@ -2,6 +2,9 @@
 
 At the q-points that fit into a supercell both agree; between them the interpolation misses what the supercell folds
 back onto itself. No other code can say how much, since it takes exact matrices at q-points that fit nowhere.
+
+An imaginary mode is looked at where it is: long waves that a supercell makes unstable lie nearer to Γ than any point
+halfway between its own.
 """
 
 from __future__ import annotations
@@ -10,9 +13,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from phonopy import Phonopy
 from phonopy.harmonic.dynmat_to_fc import get_commensurate_points
 
 from aiida_mlfc.core.force_constants.record import ForceConstants
+from aiida_mlfc.core.phonons.analysis import MESH_LENGTH
 from aiida_mlfc.core.structures.little_group import find_stars
 from aiida_mlfc.core.structures.operations import Operations
 from aiida_mlfc.runner.bloch_phases import frequencies, hermitian_part
@@ -22,6 +27,8 @@ from aiida_mlfc.runner.engines import QSpace
 DEFAULT_QPOINTS = 4
 #: of which at least so many, the longest wave and the shortest
 FEWEST_QPOINTS = 2
+#: THz below zero, from which on a mode is looked at: rounding at Γ is far smaller
+IMAGINARY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -69,13 +76,21 @@ def points_between(force_constants: ForceConstants, operations: Operations, n_qp
     return np.asarray(ordered[chosen])
 
 
+def most_unstable(phonon: Phonopy) -> np.ndarray | None:
+    """Where on the mesh of the density of states the lowest mode is, reduced coordinates; None if it is real."""
+    phonon.run_mesh(MESH_LENGTH, is_gamma_center=True)
+    lowest = np.asarray(phonon.mesh.frequencies).min(axis=1)
+    k = int(lowest.argmin())
+    return np.asarray(phonon.mesh.qpoints)[k] if lowest[k] < -IMAGINARY else None
+
+
 def measure_truncation(
     force_constants: ForceConstants,
     qspace: QSpace,
     n_qpoints: int = DEFAULT_QPOINTS,
     max_cost: float = math.inf,
 ) -> Truncation:
-    """Exact frequencies between the q-points of the supercell, beside interpolated ones.
+    """Exact frequencies between the q-points of the supercell, beside interpolated ones, and at the lowest mode.
 
     LO-TO splitting is in neither; in both, that of its own charges, where the potential has charges.
 
@@ -89,6 +104,8 @@ def measure_truncation(
     if affordable < len(qpoints):
         fewer = min(n_qpoints, max(FEWEST_QPOINTS, affordable))
         qpoints = points_between(force_constants, qspace.stars.operations, fewer)
+    if (lowest := most_unstable(phonon)) is not None:
+        qpoints = np.vstack([qpoints, lowest])
     exact = frequencies(hermitian_part(qspace.at(qpoints).matrices(phonon.primitive.masses)))
     nac_params, phonon.nac_params = phonon.nac_params, qspace.engine.nac_params
     phonon.run_qpoints(qpoints)

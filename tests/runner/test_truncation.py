@@ -1,16 +1,18 @@
 """The truncation error against brute force: a supercell so large that nothing is folded any more."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.build import bulk
 from phonopy.harmonic.dynmat_to_fc import get_commensurate_points
 
-from aiida_mlfc import compute_force_constants
+from aiida_mlfc import compute_force_constants, load_potential
 from aiida_mlfc.core.force_constants.irreducible import set_up
 from aiida_mlfc.core.structures.operations import operations_of
 from aiida_mlfc.runner.auto_supercell import TruncationWarning, find_supercell
 from aiida_mlfc.runner.engines import QSpace
-from aiida_mlfc.runner.truncation import measure_truncation, points_between
+from aiida_mlfc.runner.truncation import measure_truncation, most_unstable, points_between
 
 from ..core.small_systems import EmbeddedAtoms
 
@@ -41,7 +43,9 @@ def test_error_is_that_of_a_supercell_without_folding(model):
     atoms = bulk('Si', 'diamond', a=5.43)
     small, large = (compute_force_constants(atoms, [n, n, n], model, primitive_matrix=np.eye(3)) for n in (2, 5))
     assert large.quality.truncation_error < 1e-6
-    qpoints = points_between(small, operations_of(atoms), small.quality.truncation_qpoints)
+    # the toy is unstable: its lowest mode is looked at, too
+    between = points_between(small, operations_of(atoms), small.quality.truncation_qpoints - 1)
+    qpoints = np.vstack([between, most_unstable(small.to_phonopy())])
     frequencies = []
     for found in (small, large):
         phonon = found.to_phonopy()
@@ -57,12 +61,43 @@ def test_no_more_is_spent_on_it_than_asked(model):
     found = compute_force_constants(bulk('Si', 'diamond', a=5.43), [4, 4, 4], model, truncation_qpoints=0)
     setup = set_up(bulk('Si', 'diamond', a=5.43), np.array([4, 4, 4]))
     qspace = QSpace.of(setup, model)
+    # the toy is unstable, and its lowest mode is looked at whatever it costs
     four = measure_truncation(found, qspace, 4)
-    assert len(four.qpoints) == 4
-    assert len(measure_truncation(found, qspace, 4, qspace.at(four.qpoints).cost).qpoints) == 4
-    assert len(measure_truncation(found, qspace, 4, 0.76 * qspace.at(four.qpoints).cost).qpoints) == 3
-    assert len(measure_truncation(found, qspace, 4, 0.0).qpoints) == 2
-    assert len(measure_truncation(found, qspace, 1, 0.0).qpoints) == 1
+    assert len(four.qpoints) == 4 + 1
+    cost = qspace.at(four.qpoints[:4]).cost
+    assert len(measure_truncation(found, qspace, 4, cost).qpoints) == 4 + 1
+    assert len(measure_truncation(found, qspace, 4, 0.76 * cost).qpoints) == 3 + 1
+    assert len(measure_truncation(found, qspace, 4, 0.0).qpoints) == 2 + 1
+    assert len(measure_truncation(found, qspace, 1, 0.0).qpoints) == 1 + 1
+
+
+def test_long_waves_that_a_supercell_makes_unstable_are_looked_at(model):
+    """Wherever the lowest mode is, it is compared with the exact one."""
+    atoms = bulk('Si', 'diamond', a=5.43)
+    setup = set_up(atoms, np.array([2, 2, 2]))
+    found = compute_force_constants(atoms, [2, 2, 2], model, primitive_matrix=np.eye(3), truncation_qpoints=0)
+    qspace = QSpace.of(setup, model)
+    mesh = found.to_phonopy()
+    q = most_unstable(mesh)
+    frequencies = np.asarray(mesh.mesh.frequencies)
+    assert frequencies.min() < -1
+    mesh.run_qpoints([q])
+    assert mesh.qpoints.frequencies.min() == pytest.approx(frequencies.min(), abs=1e-9)
+    measured = measure_truncation(found, qspace, 2)
+    assert measured.qpoints[-1] == pytest.approx(q)
+    # turned around, the lowest mode is elsewhere, and the exact one is far from it
+    turned = replace(found, array=-found.array)
+    lowest = measure_truncation(turned, qspace, 2)
+    assert lowest.qpoints[-1] == pytest.approx(most_unstable(turned.to_phonopy()))
+    assert lowest.differences[-1].max() > frequencies.max()
+
+
+def test_stable_crystals_cost_nothing_more():
+    model = load_potential('dx-demo')
+    atoms = bulk('Si', 'diamond', a=5.4336)
+    found = compute_force_constants(atoms, [4, 4, 4], model)
+    assert most_unstable(found.to_phonopy()) is None
+    assert found.quality.truncation_qpoints <= 4
 
 
 def test_finite_differences_and_nac_are_measured_too(model):
