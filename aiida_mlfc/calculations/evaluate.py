@@ -27,7 +27,8 @@ class EvaluateCalculation(MlfcCalculation):
             dynamic=True,
             help='By key: energy (eV), forces (n_atoms, 3) and gradient_positions in eV/Å, stress (3, 3) in GPa, '
             'gradient_lattice (3, 3) at fixed Cartesian positions in eV/Å, gradient_atom_types (n_atoms, n_species) in '
-            'eV, species (n_species,); see aiida_mlfc.data.evaluation.',
+            'eV, species (n_species,), with elastic: true in parameters elastic_constants (6, 6) in GPa; see '
+            'aiida_mlfc.data.evaluation.',
         )
         spec.inputs['metadata']['options']['parser_name'].default = 'mlfc.evaluate'
 

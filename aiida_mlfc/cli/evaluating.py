@@ -63,6 +63,7 @@ ROW_KEYS = (
     'entropy_error',
     'max_stress',
     'max_force_at_rest',
+    'lowest_elastic_constant',
     'shells',
     'status',
     'error',
@@ -138,27 +139,29 @@ class Evaluation:
 
     def _forces(self, references: Mapping[str, Reference], folder: Path) -> dict[str, dict[str, Any]]:
         """By reference: the evaluation of each displaced supercell by its number, and of the cell at rest."""
-        structures: dict[str, Atoms] = {}
-        for key, reference in references.items():
-            structures[f'{key}_{_AT_REST}'] = reference.force_constants.unitcell
-            if reference.sets is None:
-                continue
-            supercell = to_ase(reference.force_constants.to_phonopy().supercell)
-            for k in compared_configurations(len(reference.sets.forces)):
-                moved = supercell.copy()
-                moved.positions += reference.sets.displacements[k]
-                structures[f'{key}_{k}'] = moved
+        at_rest = {f'{key}_{_AT_REST}': reference.force_constants.unitcell for key, reference in references.items()}
+        moved = _displaced(references)
+        found: dict[str, dict[str, Any]] = {key: {} for key in references}
+        for what, structures, options in (('rest', at_rest, {'elastic': True}), ('moved', moved, {})):
+            for name, arrays in self._evaluate(structures, options, folder / what):
+                key, _, which = name.partition('_')
+                found[key][which] = arrays
+        return found
+
+    def _evaluate(
+        self, structures: Mapping[str, Atoms], options: Mapping[str, Any], folder: Path
+    ) -> Iterator[tuple[str, dict[str, Any] | str]]:
+        """Arrays of each structure, or why there are none."""
+        if not structures:
+            return
         potential = OTHER_POTENTIAL_FILES.get(self.potential.architecture, POTENTIAL_FILE)
-        job = Job('evaluate', {'device': self.device}, {key: key for key in structures}, potential)
+        job = Job('evaluate', {'device': self.device, **options}, {key: key for key in structures}, potential)
         write_job(folder, job, {key: {'structure': structure_arrays(atoms)} for key, atoms in structures.items()})
         shutil.copyfile(self.potential.path, folder / potential)
         code = run_mlfc(folder)
         written = read_job(folder)
-        found: dict[str, dict[str, Any]] = {key: {} for key in references}
         for key in structures:
-            reference, _, which = key.partition('_')
-            found[reference][which] = _evaluated(folder, written, key, self.potential.sha256, code)
-        return found
+            yield key, _evaluated(folder, written, key, self.potential.sha256, code)
 
 
 def _evaluated(folder: Path, job: Job, key: str, potential_sha256: str, code: int) -> dict[str, Any] | str:
@@ -170,6 +173,20 @@ def _evaluated(folder: Path, job: Job, key: str, potential_sha256: str, code: in
         return read_arrays(folder / RESULTS / key / ARRAYS_FILE)
     except (ResultError, OSError, KeyError) as error:
         return f'mlfc-run ended with exit code {code}: {error}'
+
+
+def _displaced(references: Mapping[str, Reference]) -> dict[str, Atoms]:
+    """The supercells of all configurations that are compared, by reference and number."""
+    structures: dict[str, Atoms] = {}
+    for key, reference in references.items():
+        if reference.sets is None:
+            continue
+        supercell = to_ase(reference.force_constants.to_phonopy().supercell)
+        for k in compared_configurations(len(reference.sets.forces)):
+            moved = supercell.copy()
+            moved.positions += reference.sets.displacements[k]
+            structures[f'{key}_{k}'] = moved
+    return structures
 
 
 def error_row(name: str, error: str) -> dict[str, Any]:
@@ -239,6 +256,7 @@ def _force_errors(reference: Reference, forces: dict[str, Any]) -> dict[str, Any
     result = {
         'max_stress': float(np.abs(rest['stress']).max()),
         'max_force_at_rest': _TO_MEV * float(np.abs(rest['forces']).max()),
+        'lowest_elastic_constant': float(np.linalg.eigvalsh(rest['elastic_constants'])[0]),
     }
     if reference.sets is None:
         return result

@@ -50,6 +50,8 @@ def command(potential: str, references: tuple[Path, ...], as_json: bool, **argum
       stability             true or false, stable or unstable: the verdict of the potential at -0.05 THz
       free_energy_error     b - a at 300 K, kJ/mol; entropy_error in J/K/mol
       max_stress            GPa, of the reference's cell
+      lowest_elastic_constant   GPa, the smallest eigenvalue of the potential's elastic tensor, ions relaxed: below zero
+                            the crystal gives way to some strain
       shells                by distance (Å): number of pairs, MAE and rms size of the elements (eV/Å²)
 
     Exit code 0: every reference was evaluated; 1: some could not be, their rows say why.

@@ -31,6 +31,7 @@ _COLUMNS = (
     ('entropy_error', 'ΔS\nJ/K/mol', 1.0, '+.3f'),
     ('max_stress', 'stress\nGPa', 1.0, '.2f'),
     ('max_force_at_rest', 'at rest\nmeV/Å', 1.0, '.2f'),
+    ('lowest_elastic_constant', 'elastic\nGPa', 1.0, '.0f'),
 )
 
 

@@ -15,8 +15,12 @@ from aiida_mlfc.runner.displace import DisplaceOptions
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Options of ``task: evaluate``."""
+    """Options of ``task: evaluate``.
 
+    :param elastic: elastic constants, too; 3 n_atoms + 6 products with second derivatives.
+    """
+
+    elastic: bool = False
     device: str = 'cpu'
     dtype: str = 'float64'
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ from aiida_mlfc.exchange.job import structure_from_arrays
 from aiida_mlfc.exchange.names import ARRAYS_FILE
 from aiida_mlfc.runner.out_of_memory import is_out_of_memory, let_go
 from aiida_mlfc.runner.outcome import Outcome
+
+#: arrays of one crystal at a time, by name
+Further = Mapping[str, Callable[[AtomGraph, EnergyModel], np.ndarray]]
 
 #: what a batch may keep for its backward pass, bytes: larger batches leave the processor's cache and take longer
 BATCH_MEMORY = 2**28
@@ -89,15 +92,16 @@ class _Ready:
 def evaluate_packed(
     keys: Iterable[str],
     read: Callable[[str], dict[str, Any]],
-    options: Any,
     model: EnergyModel,
     budget: EdgeBudget | None = None,
+    further: Further | None = None,
 ) -> Iterator[tuple[str, Outcome | Exception, float]]:
     """Energy, forces, stress and gradients of each crystal as it is; arrays in ``arrays.hdf5``.
 
     A crystal that cannot be computed gives its exception; the others of its batch are computed without it.
 
     :param read: the input of a key.
+    :param further: what else is computed, of each crystal on its own.
     :return: key, outcome or what went wrong, and seconds; a batch's share goes by edges.
     """
     budget = budget or EdgeBudget()
@@ -113,14 +117,14 @@ def evaluate_packed(
             continue
         n_edges = sum(ready.graph.n_edges for ready in batch) + graph.n_edges
         if batch and n_edges > budget.edges(model.device):
-            yield from _evaluate(batch, model, budget)
+            yield from _evaluate(batch, model, budget, further or {})
             batch = []
         batch.append(_Ready(key, graph, time.perf_counter() - started))
-    yield from _evaluate(batch, model, budget)
+    yield from _evaluate(batch, model, budget, further or {})
 
 
 def _evaluate(
-    batch: list[_Ready], model: EnergyModel, budget: EdgeBudget
+    batch: list[_Ready], model: EnergyModel, budget: EdgeBudget, further: Further
 ) -> Iterator[tuple[str, Outcome | Exception, float]]:
     if not batch:
         return
@@ -129,7 +133,7 @@ def _evaluate(
     failed: Exception | None = None
     try:
         found = budget.measured(model, concatenate([ready.graph for ready in batch]))
-        outcomes = list(_outcomes(found, model.species))
+        outcomes = list(_outcomes(found, [ready.graph for ready in batch], model, further))
     except Exception as error:  # noqa: BLE001 (halved until the crystal is found whose fault it is)
         failed = error
     if failed is not None:
@@ -141,7 +145,7 @@ def _evaluate(
             del failed
             middle = len(batch) // 2
             for half in (batch[:middle], batch[middle:]):
-                yield from _evaluate(half, model, budget)
+                yield from _evaluate(half, model, budget, further)
             return
         outcomes = [failed]
     spent = time.perf_counter() - started
@@ -150,7 +154,9 @@ def _evaluate(
         yield ready.key, outcome, ready.seconds + spent * n / sum(edges)
 
 
-def _outcomes(found: InputGradients, species: tuple[int, ...]) -> Iterator[Outcome | Exception]:
+def _outcomes(
+    found: InputGradients, graphs: list[AtomGraph], model: EnergyModel, further: Further
+) -> Iterator[Outcome | Exception]:
     """What is written of each crystal of a batch; float64 whatever it was computed in.
 
     Of a crystal whose energy or gradients are no numbers, an error: in the result they would be missing values.
@@ -169,7 +175,7 @@ def _outcomes(found: InputGradients, species: tuple[int, ...]) -> Iterator[Outco
             'gradient_positions': positions[own],
             'gradient_lattice': lattices[k],
             'gradient_atom_types': types[own],
-            'species': np.array(species),
+            'species': np.array(model.species),
         }
         if wrong := [name for name, values in arrays.items() if not np.isfinite(values).all()]:
             yield ValueError(
@@ -177,6 +183,7 @@ def _outcomes(found: InputGradients, species: tuple[int, ...]) -> Iterator[Outco
                 'other for the potential, or is the potential broken?'
             )
             continue
+        arrays |= {name: of(graphs[k], model) for name, of in further.items()}
         data = {
             'energy': arrays['energy'],
             'max_force': np.abs(positions[own]).max(),

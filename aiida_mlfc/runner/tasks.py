@@ -23,9 +23,11 @@ def run_evaluate(
     keys: Iterable[str], read: Callable[[str], dict[str, Any]], options: EvaluateOptions, model: Any
 ) -> Iterator[tuple[str, Outcome | Exception, float]]:
     """Energy, forces, stress and the gradients of the energy of many crystals as they are, in batches."""
+    from aiida_mlfc.core.potentials.relaxation.elastic import elastic_constants_of
     from aiida_mlfc.runner.packed_evaluation import evaluate_packed
 
-    return evaluate_packed(keys, read, options, model)
+    further = {'elastic_constants': elastic_constants_of} if options.elastic else {}
+    return evaluate_packed(keys, read, model, further=further)
 
 
 def run_train(

@@ -23,6 +23,7 @@ SAME = (
     ('force_rmse_meV_per_A', 'force_rmse', 1),
     ('force_predict_zero_meV_per_A', 'force_predict_zero', 1),
     ('max_stress_GPa', 'max_stress', 1),
+    ('lowest_elastic_constant_GPa', 'lowest_elastic_constant', 1),
     ('n_configurations', 'n_configurations', 1),
 )
 
@@ -46,6 +47,11 @@ def test_numbers_are_those_of_the_card(make_command, potential, name, part, erro
     # 'auto' knows from the card that every second configuration was held back, or none
     assert (row['status'], row['part'], row['predict_zero']) == ('ok', part, 1.0)
     for of_card, of_row, factor in SAME:
+        if potential == 'dx-si' and of_card == 'lowest_elastic_constant_GPa':
+            # a card written before there was one
+            assert of_card not in card
+            assert row[of_row] > 30
+            continue
         assert factor * row[of_row] == pytest.approx(card[of_card], rel=1e-3, abs=1e-6), of_row
     assert abs(row['min_frequency'] - row['min_frequency_reference']) < row['frequency_max_error']
     # GaN interpolated from 2x2x2 cells dips below zero near Γ, in DFT and potential alike

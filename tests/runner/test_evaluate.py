@@ -11,6 +11,7 @@ from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_for
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.mattersim.calculator import DifferentiableMatterSimCalculator
 from aiida_mlfc.core.potentials.registry import load_potential
+from aiida_mlfc.core.potentials.relaxation.elastic import elastic_constants
 from aiida_mlfc.exchange.arrays import read_arrays
 from aiida_mlfc.exchange.results import read_result
 from aiida_mlfc.runner.run import run_job
@@ -55,6 +56,24 @@ def test_arrays_are_the_direct_derivatives(evaluated, crystals):
         data = read_result(folder, key)['data']
         assert data['energy'] == arrays['energy']
         assert data['max_force'] == np.abs(arrays['forces']).max() > 1e-3
+
+
+def test_elastic_constants_on_request(make_job, tmp_path, crystals, silicon, tiny_checkpoint):
+    """Those of the function, one crystal at a time whatever shares the batch; none where none were asked for."""
+    model = load_potential(tiny_checkpoint)
+    crystals = {**crystals, 'perfect': silicon}
+    folder = make_job(tmp_path, crystals, 'evaluate', elastic=True)
+    assert run_job(folder) == 0
+    for key, atoms in crystals.items():
+        arrays = read_arrays(folder / 'results' / key / 'arrays.hdf5')
+        found = arrays['elastic_constants']
+        np.testing.assert_allclose(found, elastic_constants(atoms, model), atol=1e-6 * np.abs(found).max())
+    # cubic
+    np.testing.assert_allclose(found[0, 0], [found[1, 1], found[2, 2]], rtol=1e-6)
+    assert abs(found[3, 3]) > 1e-3
+    other = make_job(tmp_path / 'other', {'Si': silicon}, 'evaluate')
+    assert run_job(other) == 0
+    assert 'elastic_constants' not in read_arrays(other / 'results' / 'Si' / 'arrays.hdf5')
 
 
 def test_types_and_lattice_against_differences_of_whole_structures(evaluated, crystals):

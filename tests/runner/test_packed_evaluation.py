@@ -60,7 +60,7 @@ def evaluated(crystals, model, folder, memory=None):
     """By key: the content of ``result.json``, and arrays, or the exception."""
     found = {}
     for key, outcome, seconds in evaluate_packed(
-        crystals, lambda key: {'structure': structure_arrays(crystals[key])}, None, model, EdgeBudget(memory)
+        crystals, lambda key: {'structure': structure_arrays(crystals[key])}, model, EdgeBudget(memory)
     ):
         assert seconds > 0
         if isinstance(outcome, Exception):
@@ -96,7 +96,7 @@ def test_budget_is_what_was_measured(model, crystals):
     for name in ('Si', 'Si8'):
         budget = EdgeBudget(memory=1e6)
         assert budget.edges(torch.device('cpu')) == 0
-        list(evaluate_packed([name], lambda key: {'structure': structure_arrays(crystals[key])}, None, model, budget))
+        list(evaluate_packed([name], lambda key: {'structure': structure_arrays(crystals[key])}, model, budget))
         assert budget.edges(torch.device('cpu')) == 1e6 / budget.bytes_per_edge
         found.append(budget.bytes_per_edge)
     assert found[0] == pytest.approx(found[1], rel=0.3)
@@ -113,7 +113,7 @@ def test_batches_end_where_the_budget_does(crystals, tmp_path, batches):
     many = {f'Si{k}': crystals['Si'] for k in range(7)}
     kept = EdgeBudget()
     read = {'structure': structure_arrays(crystals['Si'])}
-    list(evaluate_packed(['Si'], lambda key: read, None, model, kept))
+    list(evaluate_packed(['Si'], lambda key: read, model, kept))
     edges = build_graph(crystals['Si'], model.cutoff, model.species).n_edges
     sizes.clear()
     evaluated(many, model, tmp_path, memory=3.5 * edges * kept.bytes_per_edge)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 
+from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.interface import EnergyModel
 from aiida_mlfc.core.potentials.relaxation.expansion import Expansion
@@ -22,7 +23,11 @@ def elastic_constants(atoms: Atoms, model: EnergyModel) -> np.ndarray:
 
     :return: shape ``(6, 6)``, GPa, in Voigt's notation; positive definite if the crystal withstands every strain.
     """
-    graph = build_graph(atoms, model.cutoff, model.species, model.dtype, model.device)
+    return elastic_constants_of(build_graph(atoms, model.cutoff, model.species, model.dtype, model.device), model)
+
+
+def elastic_constants_of(graph: AtomGraph, model: EnergyModel) -> np.ndarray:
+    """:func:`elastic_constants` of a graph of one crystal."""
     expansion = Expansion(model, [graph])
     n = graph.n_atoms
     strains = np.zeros((6, 3, 3))
@@ -37,4 +42,4 @@ def elastic_constants(atoms: Atoms, model: EnergyModel) -> np.ndarray:
     clamped = np.array([[np.sum(change * strain) for strain in strains] for _, change in of_strains])
     # rigid translations cost nothing, and no strain pushes along them
     relaxed = clamped - coupling.T @ np.linalg.pinv((of_moves + of_moves.T) / 2, rcond=1e-8, hermitian=True) @ coupling
-    return np.asarray((relaxed + relaxed.T) / 2 / atoms.get_volume() * EV_PER_CUBIC_ANGSTROM_IN_GPA)
+    return np.asarray((relaxed + relaxed.T) / 2 / float(graph.volumes()) * EV_PER_CUBIC_ANGSTROM_IN_GPA)
