@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
+import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,9 +137,10 @@ def solve(given: argparse.Namespace) -> None:
     # JSON is YAML
     settings.write_text(json.dumps({'recipe': {'emphasis': EMPHASIS[given.name]}}))
     program = Path(sys.executable).with_name('aiida-mlfc')
-    command = [program, 'potential', 'train', *references, '-o', output, '--threads', str(given.threads)]
+    command = [program, 'potential', 'train', *references, '-o', output, '--threads', given.threads]
     command += ['--config', settings]
-    sys.exit(subprocess.run(command, check=False).returncode)
+    # in place of this process: whoever stops it stops the training
+    os.execv(program, [str(word) for word in command])
 
 
 def train(given: argparse.Namespace, plan: Plan) -> None:
