@@ -152,8 +152,13 @@ def _ensemble(
     model: EnergyModel, splits: Sequence[Split], options: TrainOptions, draws: Draws | None
 ) -> dict[str, Any]:
     """What the card says of the uncertainty, or why it says nothing."""
+    started = time.perf_counter()
     try:
-        return calibrated_ensemble(model, splits, options, draws)
+        entry = calibrated_ensemble(model, splits, options, draws)
+        if entry:
+            said = f'uncertainty: {options.uncertainty_members} members, {time.perf_counter() - started:.0f} s'
+            print(f'mlfc-run: train: {said}', file=sys.stderr, flush=True)
+        return entry
     except Exception as error:  # noqa: BLE001 (a potential without uncertainty is one)
         said = f'{type(error).__name__}: {error}'
         print(f'mlfc-run: train: no uncertainty: {said}', file=sys.stderr, flush=True)

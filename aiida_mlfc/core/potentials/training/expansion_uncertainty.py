@@ -16,6 +16,7 @@ from torch import Tensor
 
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.ensemble import with_coefficients
+from aiida_mlfc.core.potentials.training.expansion_rows import terms_among
 from aiida_mlfc.core.potentials.training.harmonic_labels import HarmonicCell
 from aiida_mlfc.core.potentials.training.uncertainty import CellSpread
 from aiida_mlfc.core.potentials.training.validation import frequencies_of, hessian_at_rest
@@ -52,12 +53,11 @@ def calibrated_members(
         raise RuntimeError(f'uncertainty: got cells of the systems {sorted(cells)}, wanted some of {sorted(draws)}')
     # their mean is the model, so that all of their spread is around it
     centred = {types: some - some.mean(dim=0) for types, some in draws.items()}
-    own = {types: [_Own(model, cell) for cell in some] for types, some in cells.items()}
+    own = {types: [Own(model, cell, centred) for cell in some] for types, some in cells.items()}
     scales = dict.fromkeys(draws, FIRST_SCALE)
     for _ in range(ROUNDS):
-        members = torch.stack([scales[types] * some for types, some in centred.items()]).sum(dim=0)
-        copies = [_member(model, difference) for difference in members]
-        found = {types: _measured(copies, some) for types, some in own.items()}
+        used = dict(scales)
+        found = {types: _measured(some, scales) for types, some in own.items()}
         if wrong := [types for types, both in found.items() if not all(0 < x < np.inf for x in both)]:
             raise RuntimeError(f'uncertainty: spread and error of {wrong} are {[found[types] for types in wrong]} THz')
         if all(abs(spread / error - 1) < CALIBRATED for spread, error in found.values()):
@@ -65,32 +65,49 @@ def calibrated_members(
         scales |= {types: scales[types] * error / spread for types, (spread, error) in found.items()}
         others = float(np.sqrt(np.mean([scales[types] ** 2 for types in found])))
         scales |= {types: others for types in draws if types not in found}
-    return members, found
+    return torch.stack([used[types] * some for types, some in centred.items()]).sum(dim=0), found
 
 
-class _Own:
-    """A cell with what the model itself says of it."""
+class Own:
+    """A cell with what the model itself says of it, and how its Hessian differs in members.
 
-    def __init__(self, model: DXModel, cell: HarmonicCell) -> None:
-        self.cell = cell
+    :param draws: by system, with a mean of zero.
+    """
+
+    def __init__(self, model: DXModel, cell: HarmonicCell, draws: Mapping[System, Tensor]) -> None:
+        assert model.expansion is not None
+        self.model, self.cell = model, cell
         self.hessian = hessian_at_rest(model, cell)
         self.expected = frequencies_of(cell.hessian, cell.root_masses)
+        present = torch.nonzero(cell.graph.atom_types.sum(0))[:, 0].tolist()
+        columns = terms_among(model.expansion, present).columns
+        self.draws = {types: some for types, some in draws.items() if some[:, columns].any()}
+        self.n_members = len(next(iter(draws.values())))
+        self._of: dict[System, np.ndarray] = {}
+
+    def of_members(self, scales: Mapping[System, float]) -> np.ndarray:
+        """Differences of the members' Hessians, shape ``(n_members, 3n, 3n)``, eV/Å²; linear in every scale."""
+        if len(self.draws) > ROUNDS:
+            # that of the sum, in every round, is cheaper than one of each system
+            return self._differences(torch.stack([scales[types] * some for types, some in self.draws.items()]).sum(0))
+        total = np.zeros((self.n_members, *self.hessian.shape))
+        for types, some in self.draws.items():
+            if types not in self._of:
+                self._of[types] = self._differences(FIRST_SCALE * some) / FIRST_SCALE
+            total += scales[types] * self._of[types]
+        return total
+
+    def _differences(self, members: Tensor) -> np.ndarray:
+        assert self.model.expansion is not None
+        coefficients = self.model.expansion.coefficients
+        copies = (with_coefficients(self.model, coefficients + difference) for difference in members)
+        return np.array([hessian_at_rest(copy, self.cell) - self.hessian for copy in copies])
 
 
-def _member(model: DXModel, difference: Tensor) -> DXModel:
-    assert model.expansion is not None
-    return with_coefficients(model, model.expansion.coefficients + difference)
-
-
-def _measured(members: Sequence[DXModel], cells: Sequence[_Own]) -> tuple[float, float]:
+def _measured(cells: Sequence[Own], scales: Mapping[System, float]) -> tuple[float, float]:
     """Root mean square spread and error over modes and cells, THz."""
     both = [
-        CellSpread(
-            own.hessian,
-            np.array([hessian_at_rest(member, own.cell) - own.hessian for member in members]),
-            own.cell.root_masses,
-            own.expected,
-        ).squares(1.0)
+        CellSpread(own.hessian, own.of_members(scales), own.cell.root_masses, own.expected).squares(1.0)
         for own in cells
     ]
     spreads, errors = zip(*both, strict=True)

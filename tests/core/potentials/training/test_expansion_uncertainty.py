@@ -8,11 +8,13 @@ from ase.build import bulk
 from aiida_mlfc.core.potentials.checkpoints import load_dx, save_dx
 from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.dx.model import DXModel
-from aiida_mlfc.core.potentials.ensemble import UNCERTAINTY, members
+from aiida_mlfc.core.potentials.ensemble import UNCERTAINTY, members, with_coefficients
+from aiida_mlfc.core.potentials.training import expansion_uncertainty
 from aiida_mlfc.core.potentials.training.batches import prepare
 from aiida_mlfc.core.potentials.training.expansion_fit import fit_expansion
-from aiida_mlfc.core.potentials.training.expansion_uncertainty import CALIBRATED, calibrated_members
+from aiida_mlfc.core.potentials.training.expansion_uncertainty import CALIBRATED, Own, calibrated_members
 from aiida_mlfc.core.potentials.training.recipe import Recipe
+from aiida_mlfc.core.potentials.training.validation import hessian_at_rest
 from aiida_mlfc.runner.force_constants import compute_force_constants
 from aiida_mlfc.runner.uncertainty import frequency_spread
 
@@ -52,6 +54,25 @@ def test_spread_is_as_large_as_the_error(fitted):
     assert found.mean(dim=0).abs().max() < 1e-12
     spread, error = said[SYSTEM]
     assert spread == pytest.approx(error, rel=CALIBRATED)
+
+
+def test_hessians_of_members_are_those_of_members(fitted, monkeypatch):
+    """Linear in the coefficients: those of draws are computed once, or those of the sum where systems are many."""
+    model, fit, cells = fitted
+    other = torch.zeros_like(fit.draws[SYSTEM])
+    other[:, :20] = fit.draws[SYSTEM][:, :20].flip(0)
+    draws = {SYSTEM: fit.draws[SYSTEM], (0,): other, (1,): torch.zeros_like(other)}
+    scales = {SYSTEM: 0.02, (0,): 0.05, (1,): 1.0}
+    differences = 0.02 * draws[SYSTEM] + 0.05 * other
+    copies = [with_coefficients(model, model.expansion.coefficients + d) for d in differences]
+    wanted = np.array([hessian_at_rest(copy, cells[1]) for copy in copies]) - hessian_at_rest(model, cells[1])
+    size = np.abs(wanted).max()
+    assert size > 1e-3
+    own = Own(model, cells[1], draws)
+    assert list(own.draws) == [SYSTEM, (0,)]
+    np.testing.assert_allclose(own.of_members(scales), wanted, atol=1e-9 + 1e-8 * size)
+    monkeypatch.setattr(expansion_uncertainty, 'ROUNDS', 1)
+    np.testing.assert_allclose(Own(model, cells[1], draws).of_members(scales), wanted, atol=1e-9 + 1e-8 * size)
 
 
 def test_a_system_without_configurations_takes_the_scale_of_the_others(fitted):
