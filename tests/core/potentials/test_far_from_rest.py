@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ase.calculators.calculator import Calculator, all_changes
 from ase.io import read
 from ase.optimize import LBFGS
 
 from aiida_mlfc import load_potential, relax
 from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_forces
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
+
+from .unchecked import Unchecked
 
 STRUCTURES = Path(__file__).parents[3] / 'examples' / 'structures'
 #: and repetitions of the cell: 48 to 72 atoms
@@ -30,21 +31,6 @@ CRYSTALS = {
 @pytest.fixture(scope='module')
 def demo():
     return load_potential('dx-demo')
-
-
-class Unchecked(Calculator):
-    """The energy as it is: the calculator of the package refuses crystals so far from what was learned."""
-
-    implemented_properties = ['energy', 'forces']
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def calculate(self, atoms=None, properties=(), system_changes=all_changes):
-        super().calculate(atoms, properties, system_changes)
-        energy, forces = energy_forces(self.model, build_graph(atoms, self.model.cutoff, self.model.species))
-        self.results = {'energy': float(energy.detach().sum()), 'forces': forces.detach().numpy()}
 
 
 def rattled(file, demo, size):

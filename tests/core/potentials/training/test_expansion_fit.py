@@ -9,9 +9,10 @@ from aiida_mlfc.core.potentials.derivatives.energy_derivatives import energy_for
 from aiida_mlfc.core.potentials.dx.config import DXConfig
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
-from aiida_mlfc.core.potentials.training import expansion_fit, expansion_prior
+from aiida_mlfc.core.potentials.training import expansion_changes, expansion_fit, expansion_prior
 from aiida_mlfc.core.potentials.training.batches import prepare
-from aiida_mlfc.core.potentials.training.expansion_fit import fit_expansion
+from aiida_mlfc.core.potentials.training.expansion_changes import far_forces
+from aiida_mlfc.core.potentials.training.expansion_fit import fit_expansion, types_of
 from aiida_mlfc.core.potentials.training.expansion_rows import derivative_rows, terms_among
 from aiida_mlfc.core.potentials.training.interpolation import interpolating_phonopy
 from aiida_mlfc.core.potentials.training.labels_between import qpoints_between
@@ -140,6 +141,18 @@ def test_far_from_rest_forces_stay_near_harmonic_ones(reference, monkeypatch):
     assert off[1] < 0.6 * off[0]
     # so coarse an expansion cannot do both as well
     assert left[1] < 0.03
+
+
+def test_forces_far_from_rest_are_as_many_as_determine_something(reference, monkeypatch):
+    """With fewer rows than coefficients crystals fell farther than without any."""
+    model = silent(learner())
+    material = prepare(reference, model)
+    terms = terms_among(model.expansion, types_of(material))
+    n = len(terms.columns)
+    found = [len(rows) for rows, _ in far_forces(model, terms, material, Recipe())]
+    assert 1.5 * n <= sum(found) < 1.5 * n + sum(3 * cell.graph.n_atoms for cell in material.cells)
+    monkeypatch.setattr(expansion_changes, 'FAR_COEFFICIENTS', n - 1)
+    assert not list(far_forces(model, terms, material, Recipe()))
 
 
 def test_a_repeated_material_counts_once(reference):
