@@ -18,7 +18,7 @@ from aiida_mlfc.core.checkpoint_header import sha256_of
 from aiida_mlfc.core.potentials.checkpoints import save_potential
 from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.interface import EnergyModel
-from aiida_mlfc.core.potentials.training.batches import Material, draw_batch, prepare
+from aiida_mlfc.core.potentials.training.batches import Material, prepare
 from aiida_mlfc.core.potentials.training.defaults import default_recipe, default_steps, repeated
 from aiida_mlfc.core.potentials.training.expansion_fit import fit_expansion
 from aiida_mlfc.core.potentials.training.loop import STATE_FILE, Trainer
@@ -26,7 +26,6 @@ from aiida_mlfc.core.potentials.training.ranks import Ranks
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.reference_energies import correct
 from aiida_mlfc.core.potentials.training.references import Reference
-from aiida_mlfc.core.potentials.training.terms import loss_terms
 from aiida_mlfc.core.potentials.training.validation import Validation
 from aiida_mlfc.core.references.force_sets import ReferenceError
 from aiida_mlfc.exchange.names import TRAINED_FILES, TRAINING
@@ -35,6 +34,7 @@ from aiida_mlfc.runner.asked import Asked
 from aiida_mlfc.runner.card import make_card
 from aiida_mlfc.runner.evaluation import evaluate
 from aiida_mlfc.runner.outcome import Interrupted, Outcome
+from aiida_mlfc.runner.training_budget import steps_in
 from aiida_mlfc.runner.training_constants import check_learnable
 from aiida_mlfc.runner.training_data import (
     Split,
@@ -49,13 +49,6 @@ from aiida_mlfc.runner.training_start import starting_model
 from aiida_mlfc.runner.training_together import Together
 from aiida_mlfc.runner.training_uncertainty import Draws, calibrated_ensemble
 
-#: how a time budget became a number of steps; written once, so that a resumed run keeps its learning rates
-PLAN_FILE = 'plan.json'
-#: steps that are timed for a budget in minutes
-TIMED_STEPS = 12
-#: of the budget, the rest is for evaluation and for a machine that slows down
-SHARE_OF_BUDGET = 0.9
-FEWEST_STEPS = 100
 #: key of the card under which it stands why there is no ensemble although one was asked for
 NO_UNCERTAINTY = 'uncertainty could not be calibrated'
 #: key, beside the expansion, of the force sets that told how force constants change with volume
@@ -195,7 +188,7 @@ def _train(
     if options.minutes:
         # fitted once more at the end
         spent = 2 * sum(fit['seconds'] for fit in fits)
-        recipe = replace(recipe, n_steps=_steps(folder, model, materials, recipe, options.minutes, spent))
+        recipe = replace(recipe, n_steps=steps_in(folder, model, materials, recipe, options.minutes, spent))
     elif not options.steps and not _is_enough(model, options):
         recipe = replace(recipe, n_steps=default_steps(materials, recipe))
     set_aside = [s.valid for s in splits.values() if s.valid is not None]
@@ -273,33 +266,3 @@ def _fit(
         print(f'mlfc-run: train: change with volume learned of {", ".join(third)}', file=sys.stderr, flush=True)
     card: dict[str, Any] = {'coefficients': n, 'relative error of forces learned': left, 'seconds': seconds}
     return card | {VOLUME_LEARNED: list(third)}, draws
-
-
-def _steps(
-    folder: Path, model: EnergyModel, materials: list[Material], recipe: Recipe, minutes: float, spent: float
-) -> int:
-    """How many steps fit into a budget on this machine, timed on a copy of the model.
-
-    :param spent: s, of the budget, on other things.
-    """
-    plan = folder / PLAN_FILE
-    if plan.exists():
-        found = json.loads(plan.read_text())
-        if found['minutes'] == minutes:
-            return int(found['n_steps'])
-    copy, rng = deepcopy(model), np.random.default_rng(0)
-    seconds = 0.0
-    # stages cost differently: each counts with its share of the steps
-    for stage, share in ((1, recipe.start_stage_two), (2, 1 - recipe.start_stage_two)):
-        times = []
-        for _ in range(TIMED_STEPS if share else 0):
-            started = time.perf_counter()
-            sum(loss_terms(copy, draw_batch(materials, recipe, rng, copy, stage), recipe)).backward()  # type: ignore[union-attr]
-            times.append(time.perf_counter() - started)
-        # the first steps pay for memory; the mean keeps the rare large supercells in
-        seconds += share * float(np.mean(times[2:])) if times else 0.0
-    n_steps = max(FEWEST_STEPS, int((60 * minutes - spent) * SHARE_OF_BUDGET / seconds))
-    partial = plan.with_suffix('.partial')
-    partial.write_text(json.dumps({'minutes': minutes, 'n_steps': n_steps}))
-    partial.replace(plan)
-    return n_steps

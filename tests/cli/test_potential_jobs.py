@@ -60,7 +60,7 @@ def test_evaluations_of_an_earlier_run(node, tiny_checkpoint, tmp_path):
     evaluation = Evaluation(potential, tmp_path / 'work')
     (row,) = evaluation.rows([tmp_path / 'springs'])
     assert row['status'] == 'ok', row['error']
-    folder = tmp_path / 'work' / 'portion-0' / 'forces'
+    folder = tmp_path / 'work' / 'portion-0' / 'forces' / 'moved'
     job = evaluating.read_job(folder)
     key = next(iter(job.structures))
     assert isinstance(evaluating._evaluated(folder, job, key, potential.sha256, 0), dict)

@@ -19,7 +19,8 @@ from aiida_mlfc.exchange.training_options import train_options
 from ..spring_sets import swapped, write_springs
 
 CONFIG = {
-    'model': {'channels': 4, 'n_heads': 2, 'n_layers': 1, 'cutoff': 3.2, 'radial_width': 8, 'n_radial': 4},
+    'model': {'channels': 4, 'n_heads': 2, 'n_layers': 1, 'cutoff': 3.2, 'radial_width': 8, 'n_radial': 4,
+              'triplet_cutoff': 5.0, 'triplet_spacing': 0.7},
     'recipe': {'learning_rate': 0.01},
     'steps': 60,
     'edges_per_step': 200,
@@ -85,8 +86,8 @@ def test_evaluate_says_what_the_card_says(whole, folder):
     )[0]
     assert evaluated['part'] == 'held-back'
     for key in ('relative_frobenius', 'frequency_mae', 'frequency_max_error', 'force_rmse', 'force_predict_zero'):
-        # weights go through float32 in training and in the file alike
-        assert evaluated[key] == pytest.approx(trained[key], rel=1e-4), key
+        # weights go through float32 in training and in the file alike: the springs are learned to 2e-4
+        assert evaluated[key] == pytest.approx(trained[key], rel=1e-4, abs=1e-6), key
 
 
 def test_stopped_and_continued(make_command, folder, whole):

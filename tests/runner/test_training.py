@@ -23,7 +23,7 @@ from aiida_mlfc.exchange.arrays import read_arrays
 from aiida_mlfc.exchange.names import TRAINED_FILE
 from aiida_mlfc.exchange.results import read_result
 from aiida_mlfc.exchange.training_options import TrainOptions
-from aiida_mlfc.runner import training, training_data
+from aiida_mlfc.runner import training, training_budget, training_data
 from aiida_mlfc.runner.run import run_job
 from aiida_mlfc.runner.training_data import read_force_set
 from aiida_mlfc.runner.training_start import starting_model
@@ -195,8 +195,8 @@ def test_what_the_expansion_takes_is_part_of_the_budget(springs, tmp_path):
     for spent in (0.0, 60.0):
         folder = tmp_path / f'{spent:.0f}'
         folder.mkdir()
-        found.append(training._steps(folder, model, materials, Recipe(n_steps=1), 1.0, spent))
-    assert found[0] > found[1] == training.FEWEST_STEPS
+        found.append(training_budget.steps_in(folder, model, materials, Recipe(n_steps=1), 1.0, spent))
+    assert found[0] > found[1] == training_budget.FEWEST_STEPS
 
 
 def test_mixtures_are_refused(springs, tmp_path):

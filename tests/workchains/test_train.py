@@ -17,7 +17,8 @@ from ..spring_sets import write_springs
 OPTIONS = {
     'name': 'toy',
     'steps': 60,
-    'model': {'channels': 4, 'n_heads': 2, 'n_layers': 1, 'cutoff': 3.2, 'radial_width': 8, 'n_radial': 4},
+    'model': {'channels': 4, 'n_heads': 2, 'n_layers': 1, 'cutoff': 3.2, 'radial_width': 8, 'n_radial': 4,
+              'triplet_cutoff': 5.0, 'triplet_spacing': 0.7},
     'checkpoint_minutes': 0.0,
     'edges_per_step': 200,
     'uncertainty_members': 0,

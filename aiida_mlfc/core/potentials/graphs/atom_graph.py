@@ -103,6 +103,19 @@ class AtomGraph:
         """The same edges with other positions, shape ``(n_atoms, 3)``, Å."""
         return replace(self, positions=positions)
 
+    def copies(self, positions: Tensor) -> AtomGraph:
+        """One system as many, with the same edges and positions of their own, shape ``(n_copies, n_atoms, 3)``, Å."""
+        n = len(positions)
+        start = self.n_atoms * torch.arange(n, device=positions.device)
+        return AtomGraph(
+            positions=positions.flatten(0, 1),
+            cell=self.cell.expand(n, 3, 3),
+            atom_types=self.atom_types.repeat(n, 1),
+            batch=torch.arange(n, device=positions.device).repeat_interleave(self.n_atoms),
+            edge_index=(self.edge_index[:, None] + start[:, None]).flatten(1),
+            edge_cell_shifts=self.edge_cell_shifts.repeat(n, 1),
+        )
+
     def to(self, dtype: torch.dtype, device: torch.device | str | None = None) -> AtomGraph:
         """Floating tensors cast to ``dtype``, everything moved to ``device``."""
         device = self.positions.device if device is None else device

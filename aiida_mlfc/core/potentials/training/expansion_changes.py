@@ -16,7 +16,7 @@ from aiida_mlfc.core.potentials.dx.model import DXModel
 from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.graphs.neighbours import build_graph
 from aiida_mlfc.core.potentials.training.batches import Material
-from aiida_mlfc.core.potentials.training.expansion_rows import Terms, derivative_rows
+from aiida_mlfc.core.potentials.training.expansion_rows import Terms, force_rows
 from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT
 from aiida_mlfc.core.potentials.training.recipe import Recipe
 from aiida_mlfc.core.potentials.training.third_order import ThirdOrder
@@ -34,6 +34,8 @@ FAR, FAR_SHARE = 0.2, 0.125
 #: rows for each, and with 0.1 (two displacements of each cell) fell farther than without any; so did KCaCO3F, of
 #: 19,605 coefficients, from 0.1 Å
 FAR_ROWS, FAR_COEFFICIENTS = 1.5, 10_000
+#: atoms whose rows are computed at once: many displacements of a small cell cost little more than one
+TOGETHER = 64
 #: how much smaller its distortions and displacements are, so that what is found is the first order of both
 SMALL = 0.1
 #: by order in the distortion: how much of it, and the factor of the difference
@@ -71,7 +73,7 @@ def far_forces(model: DXModel, terms: Terms, material: Material, recipe: Recipe)
         return
     rng = np.random.default_rng(recipe.seed)
     draws = math.ceil(FAR_ROWS * n / sum(3 * cell.graph.n_atoms for cell in material.cells))
-    for cell in [cell for cell in material.cells for _ in range(draws)]:
+    for cell in material.cells:
         graph = cell.graph.to(torch.float64, 'cpu')
         atoms = Atoms(
             numbers=np.array(model.species)[graph.atom_types.argmax(1).numpy()],
@@ -79,13 +81,17 @@ def far_forces(model: DXModel, terms: Terms, material: Material, recipe: Recipe)
         )  # fmt: skip
         # neighbours of the crystal at rest: displaced atoms may be as near as they like, and none comes from farther
         wide = build_graph(atoms, model.cutoff + 4 * FAR, tuple(model.species))
-        u, force, _ = cell.draw('white', rng)
         factor = min(FAR, FAR_SHARE * float(wide.edge_vectors().norm(dim=1).min())) / DISPLACEMENT
-        moved = wide.with_positions(wide.positions + torch.as_tensor(factor * u))
-        rows = derivative_rows(model.expansion, terms, moved).forces.flatten(0, 1)
-        left = torch.as_tensor(factor * force) - energy_forces(model, moved)[1].detach()
-        scale = 1 / (factor * float(np.linalg.norm(force)) * (len(material.cells) * draws) ** 0.5)
-        yield scale * rows, scale * left.reshape(-1)
+        at_once = max(1, TOGETHER // graph.n_atoms)
+        for few in (range(start, min(start + at_once, draws)) for start in range(0, draws, at_once)):
+            drawn = [cell.draw('white', rng)[:2] for _ in few]
+            u, force = (factor * torch.as_tensor(np.array(some)) for some in zip(*drawn, strict=True))
+            moved = wide.copies(wide.positions + u)
+            rows = force_rows(model.expansion, terms, moved)
+            left = force.flatten(0, 1) - energy_forces(model, moved)[1].detach()
+            sizes = force.flatten(1).norm(dim=1) * (len(material.cells) * draws) ** 0.5
+            scale = 1 / sizes.repeat_interleave(3 * graph.n_atoms)
+            yield scale[:, None] * rows, scale * left.reshape(-1)
 
 
 def known_changes(
@@ -180,7 +186,7 @@ def _change(
     """Differences of the forces that are odd in u, shape ``(3 n_atoms, n_coefficients)``."""
     total = torch.zeros(u.size, len(terms.columns), dtype=torch.float64)
     for moved, weight in _sides(graph, strain, shifts, u, order):
-        total += weight * derivative_rows(expansion, terms, moved).forces.flatten(0, 1)
+        total += weight * force_rows(expansion, terms, moved)
     return total
 
 

@@ -24,7 +24,7 @@ from aiida_mlfc.core.potentials.graphs.atom_graph import AtomGraph
 from aiida_mlfc.core.potentials.training.batches import Material
 from aiida_mlfc.core.potentials.training.expansion_changes import distortions, far_forces, known_changes
 from aiida_mlfc.core.potentials.training.expansion_prior import PRIOR, prior_blocks
-from aiida_mlfc.core.potentials.training.expansion_rows import Terms, derivative_rows, terms_among
+from aiida_mlfc.core.potentials.training.expansion_rows import Terms, force_rows, terms_among, virial_rows
 from aiida_mlfc.core.potentials.training.harmonic_labels import DISPLACEMENT
 from aiida_mlfc.core.potentials.training.normal_equations import Elimination, NormalEquations
 from aiida_mlfc.core.potentials.training.recipe import Recipe
@@ -199,7 +199,7 @@ def _residuals(
     rows, found = _forces(model, terms, at_rest)
     weight = (emphasis / len(found)) ** 0.5 / material.force_scale
     yield weight * rows, -weight * found, 0.0
-    virial = derivative_rows(model.expansion, terms, at_rest).virial.flatten(0, 1)
+    virial = virial_rows(model.expansion, terms, at_rest)
     stress = energy_forces_stress(model, at_rest)[2][0].detach().reshape(-1)
     weight = (emphasis * recipe.stress_weight) ** 0.5
     yield weight * EV_PER_CUBIC_ANGSTROM_IN_GPA / float(at_rest.volumes()) * virial, -weight * stress, 0.0
@@ -210,11 +210,10 @@ def _odd_forces(
 ) -> tuple[Tensor, Tensor]:
     """Rows of one displacement in both directions, and what is left for them: what is odd in it is harmonic."""
     graph = graph.to(torch.float64, 'cpu')
-    sides = [
-        _forces(model, terms, graph.with_positions(graph.positions + sign * torch.as_tensor(u))) for sign in (1, -1)
-    ]
-    rows, found = ((one - other) / 2 for one, other in zip(*sides, strict=True))
-    return rows, _flat(force) - found
+    signs = torch.tensor([1.0, -1.0], dtype=torch.float64)[:, None, None]
+    rows, found = _forces(model, terms, graph.copies(graph.positions + signs * torch.as_tensor(u)))
+    (one, other), (found_one, found_other) = rows.chunk(2), found.chunk(2)
+    return (one - other) / 2, _flat(force) - (found_one - found_other) / 2
 
 
 def _flat(force: np.ndarray) -> Tensor:
@@ -225,4 +224,4 @@ def _forces(model: DXModel, terms: Terms, graph: AtomGraph) -> tuple[Tensor, Ten
     """Rows of forces by coefficients, and the forces of the model without the expansion."""
     assert model.expansion is not None
     forces = energy_forces_stress(model, graph)[1].detach()
-    return derivative_rows(model.expansion, terms, graph).forces.flatten(0, 1), forces.reshape(-1)
+    return force_rows(model.expansion, terms, graph), forces.reshape(-1)

@@ -10,13 +10,13 @@ regression for residuals of size 1 (perturb and optimise, Papandreou and Yuille,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-#: rows that are multiplied at once
-_BLOCK = 2048
+#: rows that are multiplied at once, and columns of the half of a symmetric matrix that is computed
+_BLOCK, _WIDTH = 2048, 1024
 
 
 class NormalEquations:
@@ -62,6 +62,8 @@ class NormalEquations:
         """
         for matrix in (self.matrix, self.regular):
             self._multiply(matrix)
+            for block in _blocks(matrix):
+                matrix[: block.start, block] = matrix[block, : block.start].T
         full, self.regular = self.regular, torch.empty(0, 0, dtype=torch.float64)
         full += self.matrix
         start = 0
@@ -94,7 +96,13 @@ class NormalEquations:
         if waiting:
             rows = torch.cat(waiting)
             waiting.clear()
-            matrix.addmm_(rows.T, rows)
+            for block in _blocks(matrix):
+                matrix[block, : block.stop].addmm_(rows[:, block].T, rows[:, : block.stop])
+
+
+def _blocks(matrix: Tensor) -> Iterator[slice]:
+    n = len(matrix)
+    return (slice(start, min(start + _WIDTH, n)) for start in range(0, n, _WIDTH))
 
 
 class Elimination:

@@ -13,7 +13,7 @@ from aiida_mlfc.core.potentials.training import expansion_changes, expansion_fit
 from aiida_mlfc.core.potentials.training.batches import prepare
 from aiida_mlfc.core.potentials.training.expansion_changes import far_forces
 from aiida_mlfc.core.potentials.training.expansion_fit import fit_expansion, types_of
-from aiida_mlfc.core.potentials.training.expansion_rows import derivative_rows, terms_among
+from aiida_mlfc.core.potentials.training.expansion_rows import force_rows, terms_among, virial_rows
 from aiida_mlfc.core.potentials.training.interpolation import interpolating_phonopy
 from aiida_mlfc.core.potentials.training.labels_between import qpoints_between
 from aiida_mlfc.core.potentials.training.recipe import Recipe
@@ -50,10 +50,10 @@ def test_rows_are_the_derivatives_of_forces_and_stress(atoms):
     graph = build_graph(atoms, model.cutoff, SPECIES)
     _, forces, stress = energy_forces_stress(model, graph)
     terms = terms_among(model.expansion, range(len(SPECIES)))
-    rows, coefficients = derivative_rows(model.expansion, terms, graph), model.expansion.coefficients
-    assert torch.allclose(rows.forces @ coefficients, forces.detach(), rtol=0, atol=1e-11)
-    found = rows.virial @ coefficients * EV_PER_CUBIC_ANGSTROM_IN_GPA / graph.volumes()
-    assert torch.allclose(found, stress[0].detach(), rtol=0, atol=1e-9)
+    rows, coefficients = force_rows(model.expansion, terms, graph), model.expansion.coefficients
+    assert torch.allclose(rows @ coefficients, forces.detach().flatten(), rtol=0, atol=1e-11)
+    virial = virial_rows(model.expansion, terms, graph) @ coefficients * EV_PER_CUBIC_ANGSTROM_IN_GPA / graph.volumes()
+    assert torch.allclose(virial.view(3, 3), stress[0].detach(), rtol=0, atol=1e-9)
     assert stress.abs().max() > 1
 
 

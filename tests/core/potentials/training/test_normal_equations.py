@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from aiida_mlfc.core.potentials.training import normal_equations
 from aiida_mlfc.core.potentials.training.normal_equations import Elimination, NormalEquations
 
 
@@ -22,7 +23,9 @@ def drawn(generator, columns, n_rows):
     ids=['one', 'nothing shared', 'some shared', 'all shared'],
 )
 @pytest.mark.parametrize('n_rows', [3, 5000], ids=['few rows', 'more than a block'])
-def test_the_solution_is_that_of_all_rows_at_once(columns, n_rows):
+@pytest.mark.parametrize('width', [2, 1024], ids=['several blocks of columns', 'one'])
+def test_the_solution_is_that_of_all_rows_at_once(columns, n_rows, width, monkeypatch):
+    monkeypatch.setattr(normal_equations, '_WIDTH', width)
     generator = torch.Generator().manual_seed(3)
     columns = [torch.tensor(c) for c in columns]
     n = 1 + int(torch.cat(columns).max())
