@@ -258,11 +258,14 @@ def _fit(
     assert isinstance(model, DXModel)
     assert model.expansion is not None
     started = time.perf_counter()
-    left, draws, third = fit_expansion(model, materials, recipe, n_draws=n_draws)
+    left, draws, third = fit_expansion(model, materials, recipe, n_draws=n_draws, progress=_tell)
     n, seconds = model.expansion.n_coefficients, time.perf_counter() - started
-    said = f'expansion: {n} coefficients, {100 * left:.2f} % of the forces learned are left, {seconds:.0f} s'
-    print(f'mlfc-run: train: {said}', file=sys.stderr, flush=True)
+    _tell(f'{n} coefficients, {100 * left:.2f} % of the forces learned are left, {seconds:.0f} s')
     if third:
-        print(f'mlfc-run: train: change with volume learned of {", ".join(third)}', file=sys.stderr, flush=True)
+        _tell(f'change with volume learned of {", ".join(third)}')
     card: dict[str, Any] = {'coefficients': n, 'relative error of forces learned': left, 'seconds': seconds}
     return card | {VOLUME_LEARNED: list(third)}, draws
+
+
+def _tell(said: str) -> None:
+    print(f'mlfc-run: train: expansion: {said}', file=sys.stderr, flush=True)

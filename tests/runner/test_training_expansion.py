@@ -34,6 +34,14 @@ def trained(springs, folder, **options):
     return header, errors
 
 
+def test_what_is_done_is_told(springs, tmp_path, capsys):
+    trained(springs, tmp_path, steps=0)
+    said = capsys.readouterr().err
+    assert 'expansion: rows of springs, 1 of 1\n' in said
+    assert 'expansion: solving for ' in said
+    assert ' % of the forces learned are left' in said
+
+
 @pytest.fixture(scope='module')
 def alone(springs, tmp_path_factory):
     folder = tmp_path_factory.mktemp('alone')

@@ -10,7 +10,7 @@ itself is. Forces far from rest are held near harmonic ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -74,11 +74,13 @@ def fit_expansion(
     recipe: Recipe,
     prior: dict[str, float] | None = None,
     n_draws: int = 0,
+    progress: Callable[[str], None] | None = None,
 ) -> FittedExpansion:
     """Solve for the coefficients of ``model.expansion``, the rest of the model as it is.
 
     :param prior: in place of entries of :data:`PRIOR`.
     :param n_draws: from the posterior.
+    :param progress: is told what is done next: it takes seconds to many minutes.
     :raises ValueError: if the model has no expansion, or one of more coefficients than can be solved for.
     """
     expansion = model.expansion
@@ -96,11 +98,14 @@ def fit_expansion(
     weights, total, given = PRIOR | (prior or {}), 0.0, 0.0
     equations = {types: NormalEquations(terms[types].columns, n_draws, recipe.seed) for types in systems}
     known: list[str] = []
+    begun, tell = 0, progress or _silent
     for types, alike in systems.items():
         here = equations[types]
         thirds = [_third_order(model, material, recipe) if weights['distortion'] else None for material in alike]
         known += [material.name for material, third in zip(alike, thirds, strict=True) if third is not None]
         for material, third in zip(alike, thirds, strict=True):
+            begun += 1
+            tell(f'rows of {material.name}, {begun} of {sum(map(len, systems.values()))}')
             for rows, labels, of_forces in _residuals(model, terms[types], material, recipe):
                 if not of_forces:
                     # at rest: forces and stress that should not be there
@@ -120,6 +125,7 @@ def fit_expansion(
                 weight = (weights['far'] * (1 if third is None else FAR_KNOWN)) ** 0.5
                 for rows, labels in far_forces(model, terms[types], material, recipe):
                     here.hold(weight * rows, weight * labels)
+        tell(f'solving for {len(terms[types].columns)} coefficients')
         stiffness = float(np.mean([material.force_scale for material in alike])) / DISPLACEMENT
         elimination.add(here, prior_blocks(expansion, terms[types], weights, elimination.uses, stiffness))
     solution, draws = elimination.solve()
@@ -134,6 +140,10 @@ def fit_expansion(
         {types: nn.functional.pad(some, (0, missing)) for types, some in zip(systems, draws, strict=True)},
         tuple(known),
     )
+
+
+def _silent(doing: str) -> None:
+    pass
 
 
 def types_of(material: Material) -> tuple[int, ...]:
