@@ -44,8 +44,12 @@ MOST_SUPERCELLS, SUPERCELLS = 12, 1.0
 #: from what is learned of it by 9 %, at 0.03 by 11
 THIRD_ORDER, CURVATURE = 0.01, 0.1
 #: of the weight of harmonic forces far from rest where third order is known. It has its price there: forces of DFT on
-#: silicon displaced by 0.07 Å, 1.7 % off without any, are 2.9; but after 0.2 Å in each direction it relaxes back
+#: silicon displaced by 0.07 Å, 1.7 % off without any, are 2.7; but after 0.2 Å in each direction it relaxes back
 FAR_KNOWN = 0.1
+#: power of a material's emphasis with which these forces count. At 0 quartz, learned 16 times in dx-demo, did not relax
+#: back from 0.2 Å in each direction in 4 of 8 draws, at 0.5 and 1 in one; the change of silicon's force constants with
+#: volume was 9 % off, 11 and 12
+FAR_EMPHASIS = 0.5
 #: coefficients of one chemical system, and of those that systems share: five elements. Four dense matrices of so many,
 #: which elimination needs, are 13 GB
 MOST_SOLVED_FOR = 20_000
@@ -122,7 +126,8 @@ def fit_expansion(
                 for rows in distortions(expansion, terms[types], material, recipe, order=1):
                     here.hold(weights['distortion'] ** 0.5 * rows)
             if weights['far']:
-                weight = (weights['far'] * (1 if third is None else FAR_KNOWN)) ** 0.5
+                emphasis = recipe.emphasis.get(material.name, 1.0) ** FAR_EMPHASIS
+                weight = (emphasis * weights['far'] * (1 if third is None else FAR_KNOWN)) ** 0.5
                 for rows, labels in far_forces(model, terms[types], material, recipe):
                     here.hold(weight * rows, weight * labels)
         tell(f'solving for {len(terms[types].columns)} coefficients')
