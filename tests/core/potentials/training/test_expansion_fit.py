@@ -57,6 +57,20 @@ def test_rows_are_the_derivatives_of_forces_and_stress(atoms):
     assert stress.abs().max() > 1
 
 
+def test_rows_of_many_displacements_at_once():
+    model = silent(small_dx_with_expansion())
+    graph = build_graph(bulk('NaCl', 'rocksalt', 5.5), model.cutoff, SPECIES)
+    terms = terms_among(model.expansion, range(len(SPECIES)))
+    random = torch.Generator().manual_seed(0)
+    moved = graph.positions + 0.1 * torch.randn(3, 2, 3, dtype=torch.float64, generator=random)
+    together = graph.copies(moved)
+    expected = [force_rows(model.expansion, terms, graph.with_positions(x)) for x in moved]
+    assert torch.allclose(force_rows(model.expansion, terms, together), torch.cat(expected), rtol=0, atol=1e-12)
+    assert expected[0].abs().max() > 0.1
+    energies = [energy_forces(model, graph.with_positions(x))[0] for x in moved]
+    assert torch.allclose(energy_forces(model, together)[0], torch.cat(energies), rtol=0, atol=1e-10)
+
+
 def made_by(model, primitive=None) -> Reference:
     """A reference as a model sees it: displaced supercells with its forces, of rock salt unless said otherwise."""
     primitive = primitive or bulk('NaCl', 'rocksalt', a=5.5)
