@@ -46,10 +46,6 @@ THIRD_ORDER, CURVATURE = 0.01, 0.1
 #: of the weight of harmonic forces far from rest where third order is known. It has its price there: forces of DFT on
 #: silicon displaced by 0.07 Å, 1.7 % off without any, are 2.7; but after 0.2 Å in each direction it relaxes back
 FAR_KNOWN = 0.1
-#: power of a material's emphasis with which these forces count. At 0 quartz, learned 16 times in dx-demo, did not relax
-#: back from 0.2 Å in each direction in 4 of 8 draws, at 0.5 and 1 in one; the change of silicon's force constants with
-#: volume was 9 % off, 11 and 12
-FAR_EMPHASIS = 0.5
 #: coefficients of one chemical system, and of those that systems share: five elements. Four dense matrices of so many,
 #: which elimination needs, are 13 GB
 MOST_SOLVED_FOR = 20_000
@@ -78,7 +74,7 @@ def fit_expansion(
     recipe: Recipe,
     prior: dict[str, float] | None = None,
     n_draws: int = 0,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] = lambda doing: None,
 ) -> FittedExpansion:
     """Solve for the coefficients of ``model.expansion``, the rest of the model as it is.
 
@@ -102,14 +98,14 @@ def fit_expansion(
     weights, total, given = PRIOR | (prior or {}), 0.0, 0.0
     equations = {types: NormalEquations(terms[types].columns, n_draws, recipe.seed) for types in systems}
     known: list[str] = []
-    begun, tell = 0, progress or _silent
+    begun = 0
     for types, alike in systems.items():
         here = equations[types]
         thirds = [_third_order(model, material, recipe) if weights['distortion'] else None for material in alike]
         known += [material.name for material, third in zip(alike, thirds, strict=True) if third is not None]
         for material, third in zip(alike, thirds, strict=True):
             begun += 1
-            tell(f'rows of {material.name}, {begun} of {sum(map(len, systems.values()))}')
+            progress(f'rows of {material.name}, {begun} of {sum(map(len, systems.values()))}')
             for rows, labels, of_forces in _residuals(model, terms[types], material, recipe):
                 if not of_forces:
                     # at rest: forces and stress that should not be there
@@ -126,11 +122,10 @@ def fit_expansion(
                 for rows in distortions(expansion, terms[types], material, recipe, order=1):
                     here.hold(weights['distortion'] ** 0.5 * rows)
             if weights['far']:
-                emphasis = recipe.emphasis.get(material.name, 1.0) ** FAR_EMPHASIS
-                weight = (emphasis * weights['far'] * (1 if third is None else FAR_KNOWN)) ** 0.5
+                weight = (weights['far'] * (1 if third is None else FAR_KNOWN)) ** 0.5
                 for rows, labels in far_forces(model, terms[types], material, recipe):
                     here.hold(weight * rows, weight * labels)
-        tell(f'solving for {len(terms[types].columns)} coefficients')
+        progress(f'solving for {len(terms[types].columns)} coefficients')
         stiffness = float(np.mean([material.force_scale for material in alike])) / DISPLACEMENT
         elimination.add(here, prior_blocks(expansion, terms[types], weights, elimination.uses, stiffness))
     solution, draws = elimination.solve()
@@ -145,10 +140,6 @@ def fit_expansion(
         {types: nn.functional.pad(some, (0, missing)) for types, some in zip(systems, draws, strict=True)},
         tuple(known),
     )
-
-
-def _silent(doing: str) -> None:
-    pass
 
 
 def types_of(material: Material) -> tuple[int, ...]:

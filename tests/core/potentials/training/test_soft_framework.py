@@ -27,9 +27,9 @@ REFERENCES = Path(__file__).parents[5] / 'shared' / 'data' / 'dft_references'
 
 @pytest.mark.skipif(not REFERENCES.is_dir(), reason=f'no DFT force sets at {REFERENCES}')
 def test_quartz_stays_where_it_was_learned():
-    """Fits with smaller errors of force constants gave way to strain, and ended somewhere else when relaxed; fits that
+    """Fits with smaller errors of force constants gave way to strain, and ended somewhere else when relaxed.
 
-    held forces far from rest at two displacements of each cell fell into holes from 0.15 Å.
+    Fits that held forces far from rest at two displacements of each cell fell into holes from 0.15 Å.
     """
     reference = load_reference(REFERENCES / 'SiO2_222_rd_symfc')
     learned = reference.part(0)
